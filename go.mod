@@ -1,0 +1,3 @@
+module github.com/payoutd/payoutd
+
+go 1.26

@@ -1,0 +1,136 @@
+// Package session is the life of a payout session: its states, its events, the
+// one table that says which event does what in which state, and what the wire
+// shows of it. It is pure: it knows no clock, no database and no network.
+package session
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/payoutd/payoutd/instrument"
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/money"
+)
+
+// Version is the major version of the API, 1 or 2: it decides names only.
+type Version int8
+
+// Session is one payout session with its payouts.
+type Session struct {
+	Project id.Project
+	ID      id.Session
+	// Version created the session; its webhooks use that version's names.
+	Version Version
+	// State is that of the only payout, or Created or Cancelled while there is none.
+	State State
+	// Draft is what session/create gave; the start request may replace any of it.
+	Draft Details
+	// Payouts is empty until the session is started. Several stand only in a
+	// multi-session.
+	Payouts []Payout
+	// Events counts the webhook events made so far; the next is number Events+1.
+	Events int
+	// Fence rises with each claim of a task of this session: a worker that
+	// shows an older number has lost its lease.
+	Fence int64
+	// Revision rises with each write; the store refuses to write over another's.
+	Revision  int64
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// Details is what the partner says of a payout. Members not sent are nil or empty.
+type Details struct {
+	Instrument *instrument.Instrument `json:"instrument,omitempty"`
+	Amount     *money.Amount          `json:"amount,omitempty"`
+	// Recipient is the name as one line, for the rail; from
+	// participant_details.recipient.
+	Recipient string `json:"recipient,omitempty"`
+	// The rest is echoed as it was sent, compact and without nulls, but for
+	// metadata, which stays as it is.
+	Participants json.RawMessage `json:"participants,omitempty"`
+	Customer     json.RawMessage `json:"customer,omitempty"`
+	Metadata     json.RawMessage `json:"metadata,omitempty"`
+}
+
+// Over returns d with the members of base that d lacks: what a start request
+// gives replaces what session/create gave.
+func (d Details) Over(base Details) Details {
+	if d.Instrument == nil {
+		d.Instrument = base.Instrument
+	}
+	if d.Amount == nil {
+		d.Amount = base.Amount
+	}
+	if d.Participants == nil {
+		d.Participants, d.Recipient = base.Participants, base.Recipient
+	}
+	if d.Customer == nil {
+		d.Customer = base.Customer
+	}
+	if d.Metadata == nil {
+		d.Metadata = base.Metadata
+	}
+	return d
+}
+
+// Payout is one movement of money within a session, or one FPS verification,
+// which moves none.
+type Payout struct {
+	ID      id.Payout
+	State   State
+	Details Details
+	// Fee is ours, in minor units of roubles, fixed when the payout is started.
+	Fee int64
+	// Rail and Reference say who moves the money and what we call it there.
+	Rail      string
+	Reference string
+	// Attempt counts the times the intent was committed; the reference stays.
+	Attempt int
+	// NeverSeen counts the rail's answers "never seen" since its window ended.
+	NeverSeen int
+	Info      TransactionInfo
+	Failure   *Failure // on failed and cancelled
+
+	CreatedAt  time.Time
+	SentAt     time.Time // when the intent was last committed; zero before
+	FinishedAt time.Time // zero until final
+}
+
+// Verification reports whether the payout is an FPS verification: no money,
+// no confirmation.
+func (p *Payout) Verification() bool {
+	i := p.Details.Instrument
+	return i != nil && i.FPS != nil && i.FPS.Verify
+}
+
+// Minor is the rouble amount in kopecks; 0 for a verification.
+func (p *Payout) Minor() int64 {
+	if p.Details.Amount == nil {
+		return 0
+	}
+	return p.Details.Amount.Minor
+}
+
+// TransactionInfo is what the rail tells of a finished payout; members not
+// known are empty (wire reference, core §2.6).
+type TransactionInfo struct {
+	RRN         string `json:"rrn,omitempty"`
+	ARN         string `json:"arn,omitempty"`
+	AuthCode    string `json:"auth_code,omitempty"`
+	FPMessageID string `json:"fp_message_id,omitempty"`
+}
+
+// Failure is why a payout failed.
+type Failure struct {
+	Code fault.Code `json:"code"`
+	Text string     `json:"description"`
+}
+
+// Clone returns a copy whose payouts can be changed without touching s.
+func (s *Session) Clone() *Session {
+	c := *s
+	c.Payouts = append([]Payout(nil), s.Payouts...)
+	return &c
+}

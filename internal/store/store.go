@@ -1,0 +1,247 @@
+// Package store is the database as the rest of the program sees it. Each engine
+// writes its own SQL behind this contract; package storetest holds them to it.
+package store
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/ledger"
+	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/vault"
+	"github.com/payoutd/payoutd/internal/webhook"
+)
+
+// Store is safe for concurrent use. A missing row is fault.NotFound; an engine
+// that can't be reached, or is full, is fault.Busy; times are UTC, cut to
+// microseconds.
+type Store interface {
+	// Commit loads and locks the rows that reads names, in one order for all
+	// callers, lets decide turn them into changes, and writes those in one
+	// transaction: all of them or, on an error, none. Where the changes are
+	// empty nothing is written. decide may run more than once, so it touches
+	// nothing outside its arguments; its error is returned as it is. Rows given
+	// to decide are the caller's to keep and change.
+	//
+	// A write that would break a guard (a revision that moved, a key or number
+	// that exists) fails the whole call with fault.Internal and writes nothing.
+	// When the answer to the COMMIT itself is lost, the error is ErrUnknown and
+	// Committed tells what became of it.
+	Commit(ctx context.Context, reads Reads, decide func(*Rows) (*Changes, error)) error
+	// Committed reports whether the batch was written.
+	Committed(ctx context.Context, batch id.Batch) (bool, error)
+
+	// ClaimTasks takes up to limit tasks that are due and that nobody holds a
+	// lease of, oldest due first, gives node the lease of them for the given
+	// time, and raises the fence of their sessions. due is compared with the
+	// product's clock, which a sandbox may move; now is the real time, which
+	// leases go by. kinds limits what is taken; none means all kinds.
+	ClaimTasks(ctx context.Context, node string, due, now time.Time, lease time.Duration, limit int, kinds ...TaskKind) ([]Task, error)
+	// ClaimEvents does the same for undelivered webhook events; there is no fence.
+	ClaimEvents(ctx context.Context, node string, due, now time.Time, lease time.Duration, limit int) ([]webhook.Event, error)
+	// Renew prolongs the leases that node still holds of these.
+	Renew(ctx context.Context, node string, until time.Time, tasks []TaskKey, events []EventKey) error
+	// Recover is called once at start, before any claim. An engine whose data
+	// has one owner voids all leases, makes every query task due at once and
+	// returns true: whatever was under way is asked about first.
+	Recover(ctx context.Context, now time.Time) (bool, error)
+
+	// Session reads one session without waiting for any Commit.
+	Session(ctx context.Context, k SessionKey) (*session.Session, error)
+	// Book reads a project's book without waiting for any Commit.
+	Book(ctx context.Context, p id.Project) (*ledger.Book, error)
+	// Card reads a sealed card number.
+	Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed, error)
+	// Deliveries reads the delivery log of a session, oldest first.
+	Deliveries(ctx context.Context, k SessionKey) ([]webhook.Attempt, error)
+	// Alarms reads the newest alarms, newest first.
+	Alarms(ctx context.Context, limit int) ([]Alarm, error)
+
+	// Projects reads all projects by ID.
+	Projects(ctx context.Context) ([]partner.Project, error)
+	// ProjectsRevision changes whenever any project does.
+	ProjectsRevision(ctx context.Context) (int64, error)
+	// CreateProject adds a project and its empty book; fault.Invalid if it exists.
+	CreateProject(ctx context.Context, p partner.Project) error
+	// UpdateProject replaces a project whose stored revision is p.Revision and
+	// raises it; fault.Busy if another change came first. A change of Credit
+	// takes effect in the book in the same transaction.
+	UpdateProject(ctx context.Context, p partner.Project) error
+
+	// Setting reads a setting of the installation; fault.NotFound without one.
+	Setting(ctx context.Context, name string) ([]byte, error)
+	// PutSetting writes one.
+	PutSetting(ctx context.Context, name string, value []byte) error
+
+	// Snapshot lets read see one state of the whole database, while commits go on.
+	Snapshot(ctx context.Context, read func(Snapshot) error) error
+	Close() error
+}
+
+// ErrUnknown says that a COMMIT was sent and its answer never came.
+var ErrUnknown error = unknownError{}
+
+type unknownError struct{}
+
+func (unknownError) Error() string { return "the outcome of the commit is unknown" }
+
+// SessionKey names a session.
+type SessionKey struct {
+	Project id.Project
+	Session id.Session
+}
+
+// EventKey names a webhook event.
+type EventKey struct {
+	SessionKey
+	N int
+}
+
+// KeyRef names an idempotency key. Partners' keys have the scope ScopeAPI and
+// deposits' references ScopeDeposit, so that neither takes the other's.
+type KeyRef struct {
+	Project id.Project
+	Scope   string
+	Key     string
+}
+
+// The scopes of idempotency keys.
+const (
+	ScopeAPI     = "api"
+	ScopeDeposit = "deposit"
+)
+
+// KeyRecord is a burnt idempotency key. It never expires.
+type KeyRecord struct {
+	KeyRef
+	// Print is SHA-256 over what was asked: the same key with another print is
+	// another request.
+	Print [32]byte
+	// Answer is the body of the answer, to be replayed.
+	Answer []byte
+	At     time.Time
+}
+
+// TaskKind is what a task does.
+type TaskKind string
+
+// The kinds of tasks.
+const (
+	TaskCheck  TaskKind = "check"  // ask the rail about the recipient, then hold
+	TaskExpire TaskKind = "expire" // end what nobody confirmed
+	TaskSend   TaskKind = "send"   // commit the intent and call the rail
+	TaskQuery  TaskKind = "query"  // ask the rail what became of it
+)
+
+// TaskKey names a task: one of each kind per payout.
+type TaskKey struct {
+	SessionKey
+	Payout id.Payout
+	Kind   TaskKind
+}
+
+// Task is what to do next with a payout, and when.
+type Task struct {
+	TaskKey
+	Due     time.Time
+	Attempt int // 0 for the first
+	// Owner runs it until Lease; "" and zero where nobody has claimed it.
+	Owner string
+	Lease time.Time
+	// Fence is the session's when the task was claimed or handed out; it is not
+	// stored with the task.
+	Fence int64
+}
+
+// Attempt is one promise to a rail: the proof of what was asked of it.
+type Attempt struct {
+	Project   id.Project
+	Session   id.Session
+	Payout    id.Payout
+	No        int // 1, 2 …: another rail or another reference is another attempt
+	Rail      string
+	Reference string
+	Outcome   AttemptOutcome
+	SentAt    time.Time
+	EndedAt   time.Time // zero while open
+}
+
+// AttemptOutcome is what is known of an attempt.
+type AttemptOutcome string
+
+// The outcomes. At most one attempt of a payout is ever accepted: a unique
+// index of the engine holds that too.
+const (
+	AttemptOpen     AttemptOutcome = "open"
+	AttemptAccepted AttemptOutcome = "accepted"
+	AttemptDeclined AttemptOutcome = "declined"
+)
+
+// Alarm is something that people must look at.
+type Alarm struct {
+	ID      int64
+	Project id.Project
+	Session id.Session
+	Payout  id.Payout // 0 if it is of the whole session
+	Kind    string    // snake_case, stable
+	Text    string
+	At      time.Time
+}
+
+// Reads names the rows of a batch. Duplicates are allowed.
+type Reads struct {
+	Sessions []SessionKey // with payouts and undelivered events
+	Books    []id.Project
+	Keys     []KeyRef
+}
+
+// Rows is what was found; what is not in a map does not exist.
+type Rows struct {
+	Sessions map[SessionKey]*session.Session
+	// Outbox has the undelivered events of those sessions, by N.
+	Outbox map[SessionKey][]webhook.Event
+	Books  map[id.Project]*ledger.Book
+	Keys   map[KeyRef]KeyRecord
+}
+
+// Changes is the sum of what the commands of a batch change.
+type Changes struct {
+	Batch id.Batch
+	Keys  []KeyRecord // new
+	// Sessions are new or changed, with all their payouts; Revision is the one
+	// that was loaded, 0 for a new one, and is raised by the engine.
+	Sessions []*session.Session
+	// Books changed, with the Revision that was loaded.
+	Books      []*ledger.Book
+	Entries    []ledger.Entry    // new
+	Attempts   []Attempt         // new or changed
+	Cards      []vault.Sealed    // new
+	Events     []webhook.Event   // new or changed
+	Deliveries []webhook.Attempt // new
+	Tasks      []Task            // new or changed, by key
+	TasksDone  []TaskKey         // to be removed; one that is not there is no error
+	Alarms     []Alarm           // new
+}
+
+// Empty reports whether there is nothing to write.
+func (c *Changes) Empty() bool {
+	return len(c.Keys)+len(c.Sessions)+len(c.Books)+len(c.Entries)+len(c.Attempts)+len(c.Cards)+len(c.Events)+
+		len(c.Deliveries)+len(c.Tasks)+len(c.TasksDone)+len(c.Alarms) == 0
+}
+
+// Snapshot reads one state of the database as streams. Each is ordered by the
+// project and then as stated, so that streams can be walked side by side with
+// little memory. An error ends the stream as its last pair.
+type Snapshot interface {
+	Projects(ctx context.Context) ([]partner.Project, error)
+	Books(ctx context.Context) ([]ledger.Book, error)
+	Entries(ctx context.Context, p id.Project) iter.Seq2[ledger.Entry, error]          // by No
+	EntriesBySession(ctx context.Context, p id.Project) iter.Seq2[ledger.Entry, error] // by Session, Payout, No; no deposits
+	Sessions(ctx context.Context, p id.Project) iter.Seq2[*session.Session, error]     // by ID
+	Attempts(ctx context.Context, p id.Project) iter.Seq2[Attempt, error]              // by Session, Payout, No
+	Events(ctx context.Context, p id.Project) iter.Seq2[webhook.Event, error]          // by Session, N; without Body
+	Tasks(ctx context.Context, p id.Project) iter.Seq2[Task, error]                    // by Session, Payout, Kind
+}
