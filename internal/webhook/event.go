@@ -26,8 +26,8 @@ type Event struct {
 	N       int      // 1, 2, 3 within the session: the order of delivery
 	ID      id.Event // named to the partner in a header
 	Seq     int64    // 1, 2, 3 within the project
-	Type    string // the wire's name of it, as in session.Hook
-	Body    []byte // JSON, as it is sent and signed
+	Type    string   // the wire's name of it, as in session.Hook
+	Body    []byte   // JSON, as it is sent and signed
 	// Signature is Base64, made once at the first attempt; "" before.
 	Signature string
 	Status    Status
