@@ -33,7 +33,8 @@ var (
 // ParseCurrency takes a code in any letter case; ErrUnknown if it is not one of ours.
 func ParseCurrency(s string) (Currency, error) {
 	c := Currency(strings.ToUpper(s))
-	if _, ok := exponents[c]; !ok {
+	// Some letters outside ASCII have a capital within it: "uſd" is not USD.
+	if _, ok := exponents[c]; !ok || len(s) != len(c) {
 		return "", fmt.Errorf("%q: %w", s, ErrUnknown)
 	}
 	return c, nil

@@ -63,12 +63,14 @@ func ParseFee(s string) (Fee, error) {
 	}
 	terms, minimum, hasMinimum := strings.Cut(s, ">=")
 	var f Fee
+	hasPercent := false
 	for i, term := range strings.Split(terms, "+") {
 		percent, isPercent := strings.CutSuffix(term, "%")
 		switch {
-		case isPercent && f.PPM == 0:
-			whole, fraction, _ := strings.Cut(percent, ".")
-			if whole == "" || len(fraction) > 4 {
+		case isPercent && !hasPercent:
+			hasPercent = true
+			whole, fraction, dot := strings.Cut(percent, ".")
+			if whole == "" || dot && fraction == "" || len(fraction) > 4 {
 				return bad()
 			}
 			n, err := strconv.ParseUint(whole+fraction+strings.Repeat("0", 4-len(fraction)), 10, 32)
