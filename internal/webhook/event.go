@@ -17,6 +17,7 @@ const (
 	Pending   Status = "pending"   // to be delivered at Due
 	Delivered Status = "delivered" // the partner answered 200
 	GivenUp   Status = "given_up"  // the schedule has ended; an alarm was raised
+	Muted     Status = "muted"     // the project had no webhook address when it was made
 )
 
 // Event is one promise of the outbox, made in the commit that changed the state.

@@ -1,0 +1,197 @@
+package vault
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/aead/aesgcm"
+	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
+	"github.com/tink-crypto/tink-go/v2/insecuresecretdataaccess"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/prf"
+	"github.com/tink-crypto/tink-go/v2/prf/hmacprf"
+
+	"github.com/payoutd/payoutd/internal/fault"
+)
+
+const (
+	documentVersion = 1
+	keyBytes        = 32 // of each key: AES-256 and HMAC-SHA-256
+	secretText      = "[secret]"
+)
+
+// Keys is the content of the vault key file. It prints as "[secret]" and
+// refuses to be part of a JSON document; Bytes is the only way to the keys.
+type Keys struct {
+	// secret is a pointer because fmt does not ask unexported fields of other
+	// types how they print, but does not follow pointers in them either.
+	secret *secret
+}
+
+type secret struct {
+	encryption  *keyset.Handle // AES-256-GCM; the primary seals, all of them open
+	fingerprint *keyset.Handle // one HMAC-SHA-256 PRF key
+	document    []byte
+	check       []byte
+}
+
+// document is the key file: two Tink keysets in their JSON form.
+type document struct {
+	Version     int             `json:"version"`
+	Encryption  json.RawMessage `json:"encryption"`
+	Fingerprint json.RawMessage `json:"fingerprint"`
+}
+
+// Generate makes new random keys.
+func Generate() (Keys, error) {
+	encryption, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
+	if err != nil {
+		return Keys{}, fault.Wrap(fault.Internal, err, "vault: make a key-encryption key")
+	}
+	fingerprint, err := keyset.NewHandle(prf.HMACSHA256PRFKeyTemplate())
+	if err != nil {
+		return Keys{}, fault.Wrap(fault.Internal, err, "vault: make a fingerprint key")
+	}
+	return newKeys(encryption, fingerprint)
+}
+
+// ParseKeys is the reverse of Keys.Bytes. The error is fault.Invalid and says
+// what is wrong without a word of the content.
+func ParseKeys(b []byte) (Keys, error) {
+	var d document
+	in := json.NewDecoder(bytes.NewReader(b))
+	in.DisallowUnknownFields()
+	// The decoder's errors quote what they stumbled over, so they are dropped.
+	if in.Decode(&d) != nil {
+		return Keys{}, fault.New(fault.Invalid, "vault key file: want the JSON document that payoutd made")
+	}
+	if _, err := in.Token(); !errors.Is(err, io.EOF) {
+		return Keys{}, fault.New(fault.Invalid, "vault key file: something follows the JSON document")
+	}
+	if d.Version != documentVersion {
+		return Keys{}, fault.New(fault.Invalid, "vault key file: version %d, want %d", d.Version, documentVersion)
+	}
+	encryption, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(d.Encryption)))
+	if err != nil {
+		return Keys{}, fault.New(fault.Invalid, "vault key file: the encryption keyset is unreadable")
+	}
+	fingerprint, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(d.Fingerprint)))
+	if err != nil {
+		return Keys{}, fault.New(fault.Invalid, "vault key file: the fingerprint keyset is unreadable")
+	}
+	return newKeys(encryption, fingerprint)
+}
+
+func newKeys(encryption, fingerprint *keyset.Handle) (Keys, error) {
+	check, err := checkValue(encryption, fingerprint)
+	if err != nil {
+		return Keys{}, err
+	}
+	d := document{Version: documentVersion}
+	if d.Encryption, err = keysetJSON(encryption); err == nil {
+		d.Fingerprint, err = keysetJSON(fingerprint)
+	}
+	if err != nil {
+		return Keys{}, fault.New(fault.Internal, "vault: the keysets can not be written")
+	}
+	text, err := json.Marshal(d)
+	if err != nil {
+		return Keys{}, fault.New(fault.Internal, "vault: the keysets can not be written")
+	}
+	return Keys{&secret{
+		encryption:  encryption,
+		fingerprint: fingerprint,
+		document:    append(text, '\n'),
+		check:       check,
+	}}, nil
+}
+
+// checkValue is a PRF, under the fingerprint key, over all encryption keys. It
+// goes over the bare keys because their written form is not stable. Its input
+// begins with letters, so that it is no card's fingerprint.
+func checkValue(encryption, fingerprint *keyset.Handle) ([]byte, error) {
+	input := []byte("payoutd vault key check 1")
+	for i := range encryption.Len() {
+		entry, err := encryption.Entry(i)
+		if err != nil {
+			return nil, fault.Wrap(fault.Invalid, err, "vault key file: the encryption keyset is unreadable")
+		}
+		key, ok := entry.Key().(*aesgcm.Key)
+		if !ok || key.KeyBytes().Len() != keyBytes {
+			return nil, fault.New(fault.Invalid, "vault key file: want AES-256-GCM keys for encryption")
+		}
+		input = binary.BigEndian.AppendUint32(input, entry.KeyID())
+		input = append(input, key.KeyBytes().Data(insecuresecretdataaccess.Token{})...)
+	}
+
+	// A second fingerprint key would part the cards seen before it from the same
+	// cards seen after it.
+	if fingerprint.Len() != 1 {
+		return nil, fault.New(fault.Invalid, "vault key file: want exactly one fingerprint key")
+	}
+	primary, err := fingerprint.Primary()
+	if err != nil {
+		return nil, fault.Wrap(fault.Invalid, err, "vault key file: the fingerprint keyset is unreadable")
+	}
+	key, ok := primary.Key().(*hmacprf.Key)
+	if !ok || key.KeyBytes().Len() < keyBytes {
+		return nil, fault.New(fault.Invalid, "vault key file: want an HMAC PRF key of at least %d bytes for fingerprints", keyBytes)
+	}
+	set, err := prf.NewPRFSet(fingerprint)
+	if err != nil {
+		return nil, fault.Wrap(fault.Invalid, err, "vault key file: the fingerprint key")
+	}
+	check, err := set.ComputePrimaryPRF(input, fingerprintBytes)
+	if err != nil {
+		return nil, fault.Wrap(fault.Invalid, err, "vault key file: the fingerprint key")
+	}
+	return check, nil
+}
+
+func keysetJSON(h *keyset.Handle) ([]byte, error) {
+	var b bytes.Buffer
+	err := insecurecleartextkeyset.Write(h, keyset.NewJSONWriter(&b))
+	return b.Bytes(), err
+}
+
+// Bytes is the content of the vault key file: one JSON document with both
+// keysets in clear. nil for the zero Keys.
+func (k Keys) Bytes() []byte {
+	if k.secret == nil {
+		return nil
+	}
+	return bytes.Clone(k.secret.document)
+}
+
+// Check is a key check value of 32 bytes that tells nothing about the keys.
+// Stored in clear beside the sealed numbers, it shows at start that the wrong
+// key file was given. It changes with every change of the keysets. nil for the
+// zero Keys.
+func (k Keys) Check() []byte {
+	if k.secret == nil {
+		return nil
+	}
+	return bytes.Clone(k.secret.check)
+}
+
+func (Keys) String() string   { return secretText }
+func (Keys) GoString() string { return secretText }
+
+// Format keeps the keys out of every verb of package fmt.
+func (Keys) Format(f fmt.State, _ rune) { printSecret(f) }
+
+// LogValue keeps the keys out of logs.
+func (Keys) LogValue() slog.Value { return slog.StringValue(secretText) }
+
+// MarshalJSON refuses: keys in a JSON document are always a mistake.
+func (Keys) MarshalJSON() ([]byte, error) {
+	return nil, errors.New("vault keys are not for JSON documents")
+}
+
+func printSecret(w io.Writer) { _, _ = io.WriteString(w, secretText) }
