@@ -45,7 +45,8 @@ type Details struct {
 	Instrument *instrument.Instrument `json:"instrument,omitempty"`
 	Amount     *money.Amount          `json:"amount,omitempty"`
 	// Recipient is the name as one line, for the rail; from
-	// participant_details.recipient.
+	// participant_details.recipient or, once Over has put the requests together,
+	// from the account.
 	Recipient string `json:"recipient,omitempty"`
 	// The rest is echoed as it was sent, compact and without nulls, but for
 	// metadata, which stays as it is.
@@ -55,7 +56,8 @@ type Details struct {
 }
 
 // Over returns d with the members of base that d lacks: what a start request
-// gives replaces what session/create gave.
+// gives replaces what session/create gave. Where the participants name no
+// recipient, the holder of the account is the recipient.
 func (d Details) Over(base Details) Details {
 	if d.Instrument == nil {
 		d.Instrument = base.Instrument
@@ -71,6 +73,9 @@ func (d Details) Over(base Details) Details {
 	}
 	if d.Metadata == nil {
 		d.Metadata = base.Metadata
+	}
+	if d.Recipient == "" && d.Instrument != nil && d.Instrument.Account != nil {
+		d.Recipient = d.Instrument.Account.FullName
 	}
 	return d
 }
@@ -107,7 +112,7 @@ func (p *Payout) Verification() bool {
 
 // Minor is the rouble amount in kopecks; 0 for a verification.
 func (p *Payout) Minor() int64 {
-	if p.Details.Amount == nil {
+	if p.Details.Amount == nil || p.Verification() { // session/create may have named an amount
 		return 0
 	}
 	return p.Details.Amount.Minor

@@ -64,3 +64,19 @@ func (s *Session) Show() Shown {
 	}
 	return Shown{Session: "cancelled"}
 }
+
+// Settled reports whether the session as a whole has come to what the hook
+// tells: all its payouts await confirmation, or all have ended.
+func (s *Session) Settled(h Hook) bool {
+	switch h {
+	case ReadyToConfirm:
+		return s.Show().NextAction != ""
+	case PaymentFinished:
+		for i := range s.Payouts {
+			if !s.Payouts[i].State.Final() {
+				return false
+			}
+		}
+	}
+	return true
+}
