@@ -194,6 +194,7 @@ type Alarm struct {
 // Reads names the rows of a batch. Duplicates are allowed.
 type Reads struct {
 	Sessions []SessionKey // with payouts and undelivered events
+	Outbox   []SessionKey // undelivered events alone
 	Books    []id.Project
 	Keys     []KeyRef
 }

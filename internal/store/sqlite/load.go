@@ -1,0 +1,141 @@
+package sqlite
+
+import (
+	"slices"
+
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/ledger"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/webhook"
+)
+
+// A statement takes all keys of its kind as one JSON list: the joins are
+// CROSS, which in SQLite fixes the order, so that each key is one look-up.
+const (
+	loadSessions = `SELECT ` + sessionColumns + ` FROM json_each(?) k
+		CROSS JOIN sessions s ON s.project = k.value->>0 AND s.id = k.value->>1 ` + payoutsOf + ` ORDER BY k.key, p.no`
+	loadOutbox = `SELECT ` + eventColumns + ` FROM json_each(?) k
+		CROSS JOIN events e ON e.project = k.value->>0 AND e.session = k.value->>1
+		WHERE e.status = 'pending' ORDER BY k.key, e.n`
+	loadBooks = `SELECT ` + bookColumns + ` FROM json_each(?) k CROSS JOIN books b ON b.project = k.value`
+	loadKeys  = `SELECT ` + keyColumns + ` FROM json_each(?) k
+		CROSS JOIN keys r ON r.project = k.value->>0 AND r.scope = k.value->>1 AND r.key = k.value->>2`
+)
+
+// load reads the rows that a batch names.
+func (w *writer) load(reads store.Reads) (*store.Rows, error) {
+	rows := &store.Rows{
+		Sessions: make(map[store.SessionKey]*session.Session, len(reads.Sessions)),
+		Outbox:   make(map[store.SessionKey][]webhook.Event),
+		Books:    make(map[id.Project]*ledger.Book, len(reads.Books)),
+		Keys:     make(map[store.KeyRef]store.KeyRecord),
+	}
+	if err := w.loadSessions(reads.Sessions, rows); err != nil {
+		return nil, failed(err, "read the sessions of a batch")
+	}
+	outboxes := slices.Clone(reads.Outbox)
+	for k, s := range rows.Sessions {
+		if s.Events > 0 {
+			outboxes = append(outboxes, k)
+		}
+	}
+	if err := w.loadOutbox(outboxes, rows); err != nil {
+		return nil, failed(err, "read the events of a batch")
+	}
+	if err := w.loadBooks(reads.Books, rows); err != nil {
+		return nil, failed(err, "read the books of a batch")
+	}
+	if err := w.loadKeys(reads.Keys, rows); err != nil {
+		return nil, failed(err, "read the idempotency keys of a batch")
+	}
+	return rows, nil
+}
+
+func (w *writer) loadSessions(wanted []store.SessionKey, into *store.Rows) error {
+	if len(wanted) == 0 {
+		return nil
+	}
+	keys, err := list(distinct(wanted, ofSession))
+	if err != nil {
+		return err
+	}
+	rows, err := w.query(loadSessions, keys)
+	for s, err := range sessions(rows, err) {
+		if err != nil {
+			return err
+		}
+		into.Sessions[store.SessionKey{Project: s.Project, Session: s.ID}] = s
+	}
+	return nil
+}
+
+func (w *writer) loadOutbox(wanted []store.SessionKey, into *store.Rows) error {
+	if len(wanted) == 0 {
+		return nil
+	}
+	keys, err := list(distinct(wanted, ofSession))
+	if err != nil {
+		return err
+	}
+	rows, err := w.query(loadOutbox, keys)
+	for e, err := range all(rows, err, scanEvent) {
+		if err != nil {
+			return err
+		}
+		k := store.SessionKey{Project: e.Project, Session: e.Session}
+		into.Outbox[k] = append(into.Outbox[k], e)
+	}
+	return nil
+}
+
+func ofSession(k store.SessionKey) any { return [2]any{k.Project, k.Session} }
+
+func (w *writer) loadBooks(wanted []id.Project, into *store.Rows) error {
+	if len(wanted) == 0 {
+		return nil
+	}
+	keys, err := list(distinct(wanted, func(p id.Project) any { return p }))
+	if err != nil {
+		return err
+	}
+	rows, err := w.query(loadBooks, keys)
+	for b, err := range all(rows, err, scanBook) {
+		if err != nil {
+			return err
+		}
+		into.Books[b.Project] = b
+	}
+	return nil
+}
+
+func (w *writer) loadKeys(wanted []store.KeyRef, into *store.Rows) error {
+	if len(wanted) == 0 {
+		return nil
+	}
+	keys, err := list(distinct(wanted, func(k store.KeyRef) any { return [3]any{k.Project, k.Scope, k.Key} }))
+	if err != nil {
+		return err
+	}
+	rows, err := w.query(loadKeys, keys)
+	for k, err := range all(rows, err, scanKey) {
+		if err != nil {
+			return err
+		}
+		into.Keys[k.KeyRef] = k
+	}
+	return nil
+}
+
+// distinct drops repeated keys and gives the rest the form of a statement.
+func distinct[K comparable](keys []K, form func(K) any) []any {
+	seen := make(map[K]bool, len(keys))
+	forms := make([]any, 0, len(keys))
+	for _, k := range keys {
+		if !seen[k] {
+			seen[k] = true
+			forms = append(forms, form(k))
+		}
+	}
+	return forms
+}

@@ -1,0 +1,110 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/ledger"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/vault"
+	"github.com/payoutd/payoutd/internal/webhook"
+)
+
+const (
+	// One statement, so that the session and its payouts are of one state.
+	selectSession = `SELECT ` + sessionColumns + ` FROM sessions s ` + payoutsOf + ` WHERE s.project = ? AND s.id = ? ORDER BY p.no`
+	selectBook    = `SELECT ` + bookColumns + ` FROM books b WHERE b.project = ?`
+)
+
+// Session implements store.Store.
+func (s *Store) Session(ctx context.Context, k store.SessionKey) (*session.Session, error) {
+	rows, err := s.sessionByKey.QueryContext(ctx, k.Project, k.Session)
+	found, err := one(sessions(rows, err))
+	if err != nil {
+		return nil, failed(err, "read %s", k.Session)
+	}
+	return found, nil
+}
+
+// Book implements store.Store.
+func (s *Store) Book(ctx context.Context, p id.Project) (*ledger.Book, error) {
+	rows, err := s.bookByProject.QueryContext(ctx, p)
+	b, err := one(all(rows, err, scanBook))
+	if err != nil {
+		return nil, failed(err, "read the book of %s", p)
+	}
+	return b, nil
+}
+
+// Card implements store.Store.
+func (s *Store) Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed, error) {
+	sealed := vault.Sealed{Project: p, ID: c}
+	var created int64
+	err := s.readers.QueryRowContext(ctx, `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = ? AND id = ?`, p, c).
+		Scan(&sealed.Ciphertext, &sealed.Fingerprint, &created)
+	if err != nil {
+		return vault.Sealed{}, failed(err, "read a sealed card of %s", p)
+	}
+	sealed.CreatedAt = instant(created)
+	return sealed, nil
+}
+
+// Deliveries implements store.Store.
+func (s *Store) Deliveries(ctx context.Context, k store.SessionKey) ([]webhook.Attempt, error) {
+	rows, err := s.readers.QueryContext(ctx, `SELECT n, no, at, took, status, error FROM deliveries
+		WHERE project = ? AND session = ? ORDER BY at, n, no`, k.Project, k.Session)
+	log, err := collect(all(rows, err, func(rows *sql.Rows) (webhook.Attempt, error) {
+		a := webhook.Attempt{Project: k.Project, Session: k.Session}
+		var at int64
+		err := rows.Scan(&a.N, &a.No, &at, &a.Took, &a.Status, &a.Error)
+		a.At = instant(at)
+		return a, err
+	}))
+	if err != nil {
+		return nil, failed(err, "read the deliveries of %s", k.Session)
+	}
+	return log, nil
+}
+
+// Alarms implements store.Store.
+func (s *Store) Alarms(ctx context.Context, limit int) ([]store.Alarm, error) {
+	rows, err := s.readers.QueryContext(ctx, `SELECT project, id, session, payout, kind, text, at FROM alarms
+		ORDER BY id DESC LIMIT ?`, max(limit, 0))
+	alarms, err := collect(all(rows, err, func(rows *sql.Rows) (store.Alarm, error) {
+		var (
+			a  store.Alarm
+			at int64
+		)
+		err := rows.Scan(&a.Project, &a.ID, &a.Session, &a.Payout, &a.Kind, &a.Text, &at)
+		a.At = instant(at)
+		return a, err
+	}))
+	if err != nil {
+		return nil, failed(err, "read the alarms")
+	}
+	return alarms, nil
+}
+
+// Setting implements store.Store.
+func (s *Store) Setting(ctx context.Context, name string) ([]byte, error) {
+	var value []byte
+	if err := s.readers.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = ?`, name).Scan(&value); err != nil {
+		return nil, failed(err, "read setting %s", name)
+	}
+	return value, nil
+}
+
+// PutSetting implements store.Store.
+func (s *Store) PutSetting(ctx context.Context, name string, value []byte) error {
+	err := s.writer.transact(ctx, func() (bool, error) {
+		_, err := s.writer.exec(`INSERT INTO settings (name, value) VALUES (?, ?)
+			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, blob(value))
+		return true, err
+	})
+	if err != nil {
+		return failed(err, "write setting %s", name)
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"iter"
+
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/ledger"
+	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/webhook"
+)
+
+// Snapshot implements store.Store. While it lasts the log can't be written
+// back beyond the state it sees, and grows.
+func (s *Store) Snapshot(ctx context.Context, read func(store.Snapshot) error) error {
+	tx, err := s.snapshots.BeginTx(ctx, nil)
+	if err != nil {
+		return failed(err, "begin a snapshot")
+	}
+	defer func() { _ = tx.Rollback() }() // there is nothing to commit
+	// SQLite takes its view at the first read, not at BEGIN.
+	var revision int64
+	if err := tx.QueryRowContext(ctx, `SELECT revision FROM projects_revision`).Scan(&revision); err != nil {
+		return failed(err, "begin a snapshot")
+	}
+	return read(snapshot{tx})
+}
+
+// snapshot is one transaction that reads.
+type snapshot struct{ tx *sql.Tx }
+
+// stream is the result of a query as the contract gives it out.
+func stream[T any](ctx context.Context, tx *sql.Tx, scan func(*sql.Rows) (T, error), query string, args ...any) iter.Seq2[T, error] {
+	return mapped(func() iter.Seq2[T, error] {
+		rows, err := tx.QueryContext(ctx, query, args...)
+		return all(rows, err, scan)
+	})
+}
+
+// mapped starts a sequence when it is walked, and maps its errors.
+func mapped[T any](start func() iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for row, err := range start() {
+			if err != nil {
+				err = failed(err, "read a snapshot")
+			}
+			if !yield(row, err) {
+				return
+			}
+		}
+	}
+}
+
+func (s snapshot) Projects(ctx context.Context) ([]partner.Project, error) {
+	return collect(stream(ctx, s.tx, scanProject, selectProjects))
+}
+
+func (s snapshot) Books(ctx context.Context) ([]ledger.Book, error) {
+	return collect(stream(ctx, s.tx, func(rows *sql.Rows) (ledger.Book, error) {
+		b, err := scanBook(rows)
+		return *b, err
+	}, `SELECT `+bookColumns+` FROM books b ORDER BY b.project`))
+}
+
+func (s snapshot) Entries(ctx context.Context, p id.Project) iter.Seq2[ledger.Entry, error] {
+	return stream(ctx, s.tx, scanEntry, `SELECT `+entryColumns+` FROM entries WHERE project = ? ORDER BY no`, p)
+}
+
+func (s snapshot) EntriesBySession(ctx context.Context, p id.Project) iter.Seq2[ledger.Entry, error] {
+	return stream(ctx, s.tx, scanEntry, `SELECT `+entryColumns+` FROM entries WHERE project = ? AND session <> 0
+		ORDER BY session, payout, no`, p)
+}
+
+func (s snapshot) Sessions(ctx context.Context, p id.Project) iter.Seq2[*session.Session, error] {
+	return mapped(func() iter.Seq2[*session.Session, error] {
+		return sessions(s.tx.QueryContext(ctx, `SELECT `+sessionColumns+` FROM sessions s `+payoutsOf+`
+			WHERE s.project = ? ORDER BY s.id, p.no`, p))
+	})
+}
+
+func (s snapshot) Attempts(ctx context.Context, p id.Project) iter.Seq2[store.Attempt, error] {
+	return stream(ctx, s.tx, scanAttempt, `SELECT project, session, payout, no, rail, reference, outcome, sent_at, ended_at
+		FROM attempts WHERE project = ? ORDER BY session, payout, no`, p)
+}
+
+func (s snapshot) Events(ctx context.Context, p id.Project) iter.Seq2[webhook.Event, error] {
+	return stream(ctx, s.tx, func(rows *sql.Rows) (webhook.Event, error) {
+		e, err := scanEvent(rows)
+		e.Body = nil
+		return e, err
+	}, `SELECT e.project, e.session, e.n, e.id, e.seq, e.type, '', e.signature, e.status, e.attempts, e.created_at, e.due, e.owner, e.lease
+		FROM events e WHERE e.project = ? ORDER BY e.session, e.n`, p)
+}
+
+func (s snapshot) Tasks(ctx context.Context, p id.Project) iter.Seq2[store.Task, error] {
+	return stream(ctx, s.tx, scanTask, `SELECT `+taskColumns+` FROM tasks t WHERE t.project = ?
+		ORDER BY t.session, t.payout, t.kind`, p)
+}
