@@ -7,7 +7,6 @@ package wire
 import (
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/id"
-	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 )
 
@@ -27,6 +26,9 @@ const (
 	OpBanks   Op = "fps/banks"
 )
 
+// Ops lists all operations.
+var Ops = []Op{OpCreate, OpStart, OpInit, OpStatus, OpConfirm, OpCancel, OpVerify, OpBalance, OpBanks}
+
 // Request is what a body said, checked.
 type Request struct {
 	Session id.Session // 0 where none was sent
@@ -38,21 +40,29 @@ type Request struct {
 	Warnings []string
 }
 
-// Parse reads the body of an operation: fault.Invalid with every violation and
-// its field's path. The project decides which optional checks are made.
-func Parse(op Op, v session.Version, p *partner.Project, body []byte) (Request, error) {
-	panic("not yet")
+// names are the words in which the versions differ (wire reference, core §1.2).
+type names struct {
+	details string // a payout's instrument
+	list    string // a session's payouts
 }
 
-// Complete checks that a payout that is about to start has all it needs, from
-// the start request and session/create together: fault.Invalid with the path of
-// every member that is missing.
-func Complete(v session.Version, d session.Details) error { panic("not yet") }
-
-// Answer writes {"status":"ok","session":{…}}.
-func Answer(s *session.Session, v session.Version, p *partner.Project) []byte { panic("not yet") }
-
-// Hook writes the body of a webhook: {"type":…,"session":{…}}.
-func Hook(h session.Hook, s *session.Session, v session.Version, p *partner.Project) []byte {
-	panic("not yet")
+var namesOf = map[session.Version]names{
+	1: {details: "payment_method", list: "payments"},
+	2: {details: "payout_details", list: "payout_list"},
 }
+
+// Members of a request that more than one file speaks of.
+const (
+	amountDetails      = "amount_details"
+	participantDetails = "participant_details"
+	recipientName      = participantDetails + ".recipient.full_name"
+)
+
+// Reasons that more than one check gives.
+const (
+	isRequired    = "required"
+	nameRequired  = "required, or first_name and last_name"
+	mustBeObject  = "must be an object"
+	mustBeText    = "must be a string"
+	isUnsupported = "is not supported by this server"
+)

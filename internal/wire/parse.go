@@ -1,0 +1,99 @@
+package wire
+
+import (
+	"github.com/payoutd/payoutd/instrument"
+	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/session"
+)
+
+// Parse reads the body of an operation: fault.Invalid with every violation and
+// its field's path. The project decides which optional checks are made; nil
+// makes none.
+//
+// A null counts as absent and an unknown member is ignored. Either version's
+// name of the instrument is taken in both versions, for the published SDK
+// mixes them (wire reference, core §1.2), but not both in one body.
+func Parse(op Op, v session.Version, p *partner.Project, body []byte) (Request, error) {
+	if p == nil {
+		p = &partner.Project{}
+	}
+	d, err := read(body)
+	if err != nil {
+		return Request{}, err
+	}
+	var r Request
+	switch op {
+	case OpCreate, OpInit: // a session_id is a relic of old examples (core §3.3)
+		d.details(&r, op, v, p)
+	case OpStart:
+		r.Session = d.session(true)
+		d.details(&r, op, v, p)
+	case OpVerify: // the published SDK may leave the session out (core §7 no. 17)
+		r.Session = d.session(false)
+		d.details(&r, op, v, p)
+	case OpStatus, OpConfirm, OpCancel:
+		r.Session = d.session(true)
+	case OpBalance:
+		d.required(root, "request_datetime", timeForm)
+	case OpBanks:
+	default:
+		panic("wire: no such operation: " + string(op))
+	}
+	if err := d.err(); err != nil {
+		return Request{}, err
+	}
+	r.Warnings = d.warnings
+	return r, nil
+}
+
+// details reads what the partner says of a payout. Where the request alone
+// must say everything, what is missing is refused along with what is wrong.
+func (d *document) details(r *Request, op Op, v session.Version, p *partner.Project) {
+	r.Details.Instrument, r.PAN = d.instrument(op, p)
+	if op != OpVerify { // a verification has no amount (core §3.9)
+		r.Details.Amount = d.amount()
+	}
+	r.Details.Participants, r.Details.Recipient = d.participants()
+	r.Details.Customer = d.customer()
+	r.Details.Metadata = d.metadata()
+
+	sent := func(name string) bool { return d.member(root, name) != absent }
+	if op == OpVerify || op == OpInit {
+		if !sent("payout_details") && !sent("payment_method") {
+			d.missing(root, namesOf[v].details)
+		}
+	}
+	if op == OpInit && !sent(amountDetails) {
+		d.missing(root, amountDetails)
+	}
+	if op == OpInit || op == OpVerify && !sent("session_id") {
+		if i := r.Details.Instrument; i != nil && needsName(i) && r.Details.Recipient == "" {
+			d.violate(recipientName, nameRequired)
+		}
+	}
+}
+
+// Complete checks that a payout that is about to start has all it needs, from
+// the start request and session/create together: fault.Invalid with the path of
+// every member that is missing, in the names of the version.
+func Complete(v session.Version, details session.Details) error {
+	var d document
+	i := details.Instrument
+	if i == nil {
+		d.violate(namesOf[v].details, isRequired)
+	}
+	if details.Amount == nil && (i == nil || i.FPS == nil || !i.FPS.Verify) {
+		d.violate(amountDetails, isRequired)
+	}
+	if i != nil && needsName(i) && details.Recipient == "" {
+		d.violate(recipientName, nameRequired)
+	}
+	return d.err()
+}
+
+// needsName reports whether participant_details must name the recipient: an
+// account has its holder's name with it, and the faster payment system and
+// wallets pay without one (wire reference, core §2.8).
+func needsName(i *instrument.Instrument) bool {
+	return i.Card != nil || i.FPS != nil && i.FPS.Verify
+}
