@@ -1,19 +1,152 @@
 // Package payout is the engine: the one door through which everything passes
 // that changes a session, the ledger, the outbox or a task.
+//
+// A request, a worker's finding, a deposit: each is a command, decided by pure
+// code from the rows that it names. The committer gathers the commands that
+// came while the last transaction was in flight, decides them in order and
+// writes the sum of their changes at once. After the commit the workers of this
+// node go on with what it left to do, straight from memory; the database is the
+// truth, so that a node that dies loses nothing.
 package payout
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/payoutd/payoutd/instrument"
+	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/ledger"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/wire"
+	"github.com/payoutd/payoutd/money"
+	"github.com/payoutd/payoutd/rail"
 	"github.com/payoutd/payoutd/sign"
 )
 
-// Engine runs payouts.
-type Engine struct{}
+const (
+	checkDeadline = 60 * time.Second // then a payout in checking fails with provider_timeout
+	checkTimeout  = 10 * time.Second // of one call of a rail's Check
+	queryTimeout  = 10 * time.Second // of one call of a rail's Query
+	queryGapFirst = 500 * time.Millisecond
+	neverSeenMin  = 2 // answers "never seen" after the rail's window, before the same reference is sent again
+	holdBackMax   = 5 * time.Minute
+	ownHorizon    = 30 * time.Second // what is due later is left to whoever finds it due
+	lookUpMax     = 30 * time.Second
+	pollGap       = 250 * time.Millisecond
+	graceMax      = 5 * time.Second  // for what is under way when the program stops
+	leaseShared   = 10 * time.Second // where several nodes share the database
+	leaseAlone    = time.Minute      // where the data has one owner, whose death voids it anyway
+)
+
+// Options are what an engine is made of. Store, Vault, Rails and ServerKeys are
+// required.
+type Options struct {
+	Store store.Store
+	Vault *vault.Vault
+	// Rails moves the money of each method; a method without one is refused.
+	Rails map[instrument.Kind]rail.Rail
+	// ServerKeys sign webhooks.
+	ServerKeys map[partner.KeyType]sign.PrivateKey
+	// Sandbox gives every project every method.
+	Sandbox bool
+	// QueryGapMax bounds the gaps between questions about an unclear payout;
+	// 0 means 5 minutes.
+	QueryGapMax time.Duration
+	// Now is the product's clock, which a sandbox may move; nil means time.Now.
+	// Leases and network time-outs go by the real time.
+	Now     func() time.Time
+	Log     *slog.Logger          // nil discards
+	Metrics prometheus.Registerer // nil keeps none
+}
+
+// Engine runs payouts. Its methods are safe for concurrent use.
+type Engine struct {
+	store      store.Store
+	vault      *vault.Vault
+	rails      map[instrument.Kind]rail.Rail
+	byName     map[string]rail.Rail
+	serverKeys map[partner.KeyType]sign.PrivateKey
+	sandbox    bool
+	gapMax     time.Duration
+	now        func() time.Time // the product's clock, UTC, microseconds
+	real       func() time.Time
+	log        *slog.Logger
+	metrics    *metrics
+	ids        *id.Generator
+	node       string
+	leaseFor   atomic.Int64 // time.Duration
+	projects   projects
+
+	intake    sync.RWMutex // guards closed and the closing of queue
+	closed    bool
+	queue     chan *pending
+	committed chan struct{} // closed when the committer has ended
+
+	tasksWorker *taskWorker
+	hooks       *hookWorker
+}
+
+// New returns an engine that takes commands at once; Run makes it work on what
+// they leave to do. Close it before the store.
+func New(ctx context.Context, o Options) (*Engine, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.QueryGapMax == 0 {
+		o.QueryGapMax = 5 * time.Minute
+	}
+	e := &Engine{
+		store: o.Store, vault: o.Vault, rails: o.Rails, byName: map[string]rail.Rail{}, serverKeys: o.ServerKeys,
+		sandbox: o.Sandbox, gapMax: o.QueryGapMax, real: time.Now, log: o.Log, metrics: newMetrics(o.Metrics),
+		now:   func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
+		ids:   id.NewGenerator(o.Now),
+		node:  newNode(),
+		queue: make(chan *pending, queueMax), committed: make(chan struct{}),
+	}
+	e.leaseFor.Store(int64(leaseShared))
+	for _, r := range o.Rails {
+		e.byName[r.Name()] = r
+	}
+	e.tasksWorker, e.hooks = newTaskWorker(e), newHookWorker(e)
+	if err := e.loadProjects(ctx); err != nil {
+		return nil, err
+	}
+	go e.commitLoop()
+	return e, nil
+}
+
+// newNode names this run of the program in leases.
+func newNode() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	return hex.EncodeToString(b[:])
+}
+
+// Close stops the intake and waits until what was taken is committed.
+func (e *Engine) Close() {
+	e.intake.Lock()
+	if !e.closed {
+		e.closed = true
+		close(e.queue)
+	}
+	e.intake.Unlock()
+	<-e.committed
+}
 
 // Call is one authenticated request of a partner.
 type Call struct {
@@ -33,49 +166,220 @@ type Answer struct {
 	Replayed bool // it is the answer to an earlier request with the same key
 }
 
-// Caller is a project with the keys that may sign for it.
-type Caller struct {
-	*partner.Project
-	Public []sign.PublicKey
+func (c Call) key(s id.Session) store.SessionKey {
+	return store.SessionKey{Project: c.Project.ID, Session: s}
 }
-
-// Caller finds a project by its name.
-func (e *Engine) Caller(p id.Project) (Caller, bool) { panic("not yet") }
 
 // Create makes an empty or pre-filled session.
 func (e *Engine) Create(ctx context.Context, c Call, r wire.Request) (Answer, error) {
-	panic("not yet")
+	number := id.Session(e.ids.Next())
+	card, err := e.sealed(c, &r)
+	if err != nil {
+		return Answer{}, err
+	}
+	return e.do(ctx, &request{Call: c, run: func(t *tx) (*session.Session, error) {
+		s := t.draft(number, c)
+		s.Draft = r.Details
+		t.seal(card)
+		t.put(s)
+		return s, nil
+	}})
 }
 
 // Start starts a payout in a created session.
 func (e *Engine) Start(ctx context.Context, c Call, r wire.Request) (Answer, error) {
-	panic("not yet")
+	payout := id.Payout(e.ids.Next())
+	card, err := e.sealed(c, &r)
+	if err != nil {
+		return Answer{}, err
+	}
+	key := c.key(r.Session)
+	return e.do(ctx, &request{Call: c, session: key, run: func(t *tx) (*session.Session, error) {
+		s, err := t.session(key)
+		if err != nil {
+			return nil, err
+		}
+		t.seal(card)
+		t.put(s)
+		return s, t.begin(s, payout, c, r.Details)
+	}})
 }
 
 // Init creates a session and starts a payout in it.
 func (e *Engine) Init(ctx context.Context, c Call, r wire.Request) (Answer, error) {
-	panic("not yet")
+	number, payout := id.Session(e.ids.Next()), id.Payout(e.ids.Next())
+	card, err := e.sealed(c, &r)
+	if err != nil {
+		return Answer{}, err
+	}
+	return e.do(ctx, &request{Call: c, run: func(t *tx) (*session.Session, error) {
+		s := t.draft(number, c)
+		t.seal(card)
+		t.put(s)
+		return s, t.begin(s, payout, c, r.Details)
+	}})
 }
 
 // Verify starts an FPS verification, in the session named or in a new one.
 func (e *Engine) Verify(ctx context.Context, c Call, r wire.Request) (Answer, error) {
-	panic("not yet")
+	if r.Session != 0 {
+		return e.Start(ctx, c, r)
+	}
+	return e.Init(ctx, c, r)
 }
 
-// Confirm releases a payout that awaits it.
+// Confirm releases a payout that awaits it; fault.WrongState if it does not,
+// or not any more.
 func (e *Engine) Confirm(ctx context.Context, c Call, r wire.Request) (Answer, error) {
-	panic("not yet")
+	key := c.key(r.Session)
+	return e.do(ctx, &request{Call: c, session: key, run: func(t *tx) (*session.Session, error) {
+		s, err := t.session(key)
+		if err != nil {
+			return nil, err
+		}
+		t.put(s)
+		return s, t.confirm(s, c)
+	}})
 }
 
 // Cancel drops a session that is created or awaits confirmation.
 func (e *Engine) Cancel(ctx context.Context, c Call, r wire.Request) (Answer, error) {
-	panic("not yet")
+	key := c.key(r.Session)
+	return e.do(ctx, &request{Call: c, session: key, money: true, run: func(t *tx) (*session.Session, error) {
+		s, err := t.session(key)
+		if err != nil {
+			return nil, err
+		}
+		t.put(s)
+		return t.cancel(s, c)
+	}})
 }
 
-// Status shows a session.
+// Status shows a session. It does not wait behind the committer.
 func (e *Engine) Status(ctx context.Context, c Call, r wire.Request) (Answer, error) {
-	panic("not yet")
+	s, err := e.store.Session(ctx, c.key(r.Session))
+	if err != nil {
+		if fault.CodeOf(err) == fault.NotFound {
+			err = fault.New(fault.NotFound, "session_id: no such session")
+		}
+		return Answer{}, err
+	}
+	return Answer{Body: wire.Answer(s, c.Version, c.Project)}, nil
 }
 
 // Balance shows what a project may pay out.
-func (e *Engine) Balance(ctx context.Context, c Call) (Answer, error) { panic("not yet") }
+func (e *Engine) Balance(ctx context.Context, c Call) (Answer, error) {
+	b, err := e.store.Book(ctx, c.Project.ID)
+	if err != nil {
+		return Answer{}, err
+	}
+	return Answer{Body: wire.Balance(c.Project.Wallet, b.Balance.Available)}, nil
+}
+
+// Book reads a project's balances.
+func (e *Engine) Book(ctx context.Context, p id.Project) (*ledger.Book, error) {
+	return e.store.Book(ctx, p)
+}
+
+// Deposit books money that a partner has brought in, in roubles, once per
+// reference; "" makes one up. It reports whether the reference was booked before.
+func (e *Engine) Deposit(ctx context.Context, p id.Project, a money.Amount, reference string) (bool, error) {
+	switch {
+	case a.Currency != money.RUB:
+		return false, fault.New(fault.Invalid, "currency: a deposit is in rub")
+	case a.Minor <= 0 || a.Minor > money.MinorMax:
+		return false, fault.New(fault.Invalid, "amount: must be above zero and below 2^53 kopecks")
+	case len(reference) > 255:
+		return false, fault.New(fault.Invalid, "reference: at most 255 characters")
+	}
+	if _, ok := e.Caller(p); !ok {
+		return false, fault.New(fault.NotFound, "no project %s", p)
+	}
+	if reference == "" {
+		reference = id.Event(e.ids.Next()).String()
+	}
+	answer, err := e.do(ctx, &deposit{project: p, minor: a.Minor, reference: reference})
+	return answer.Replayed, err
+}
+
+// sealed seals the open card number of a request, if it has one, so that it
+// never goes further.
+func (e *Engine) sealed(c Call, r *wire.Request) (*vault.Sealed, error) {
+	if r.PAN == "" {
+		return nil, nil
+	}
+	number := id.Card(e.ids.Next())
+	card, err := e.vault.Seal(c.Project.ID, number, r.PAN, e.now())
+	if err != nil {
+		return nil, err
+	}
+	shown := *r.Details.Instrument.Card
+	shown.Sealed = number
+	r.Details.Instrument = &instrument.Instrument{Card: &shown}
+	r.PAN = ""
+	return &card, nil
+}
+
+// opener opens the card of a payout for one call of a rail; nil for other
+// methods.
+func (e *Engine) opener(p id.Project, i *instrument.Instrument) rail.Opener {
+	if i.Card == nil {
+		return nil
+	}
+	return func(ctx context.Context) ([]byte, error) {
+		card, err := e.store.Card(ctx, p, i.Card.Sealed)
+		if err != nil {
+			return nil, err
+		}
+		return e.vault.Open(card)
+	}
+}
+
+// terms are those of a rail by its name; the zero Terms if it is gone.
+func (e *Engine) terms(name string) rail.Terms {
+	if r, ok := e.byName[name]; ok {
+		return r.Terms()
+	}
+	return rail.Terms{}
+}
+
+// lease is how long a claim holds without being renewed.
+func (e *Engine) lease() time.Duration { return time.Duration(e.leaseFor.Load()) }
+
+// queryGap is how long to wait before question number attempt.
+func (e *Engine) queryGap(attempt int) time.Duration {
+	return min(queryGapFirst<<min(attempt, 20), e.gapMax)
+}
+
+// Run works on what commands leave to do, until ctx ends: tasks, webhooks,
+// leases. First of all it asks the rails about every payout that was under way
+// when an earlier run died; before that it sends nothing.
+func (e *Engine) Run(ctx context.Context) error {
+	alone, err := e.store.Recover(ctx, e.real())
+	if err != nil {
+		return err
+	}
+	if alone {
+		e.leaseFor.Store(int64(leaseAlone))
+	}
+	// Calls to rails and partners that are under way when ctx ends have a while
+	// to come to their end.
+	calls, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	context.AfterFunc(ctx, func() { time.AfterFunc(graceMax, cut) })
+	var workers sync.WaitGroup
+	workers.Go(func() { e.tasksWorker.run(ctx, calls) })
+	workers.Go(func() { e.hooks.run(ctx, calls) })
+	workers.Go(func() { e.watchProjects(ctx) })
+	workers.Wait()
+	if err := ctx.Err(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// Wake looks at the clock at once, after it was moved.
+func (e *Engine) Wake() {
+	e.tasksWorker.wake()
+	e.hooks.wake()
+}

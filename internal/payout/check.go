@@ -1,0 +1,355 @@
+package payout
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"iter"
+
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/ledger"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/webhook"
+)
+
+// Report is what a check of the books has found.
+type Report struct {
+	Projects int `json:"projects"`
+	Sessions int `json:"sessions"`
+	Payouts  int `json:"payouts"`
+	Live     int `json:"live"` // payouts that have not ended
+	Entries  int `json:"entries"`
+	Events   int `json:"events"`
+	Pending  int `json:"pending"`  // events still to be delivered
+	GivenUp  int `json:"given_up"` // events that nobody took in time
+	// Problems is one sentence for each broken rule; empty means that the books
+	// are clean. It is cut at problemsMax.
+	Problems []string `json:"problems"`
+}
+
+const problemsMax = 1000
+
+// Clean reports whether no rule is broken.
+func (r *Report) Clean() bool { return len(r.Problems) == 0 }
+
+func (r *Report) problem(format string, args ...any) {
+	if len(r.Problems) < problemsMax {
+		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+	}
+}
+
+// Check proves the books of a store on one snapshot: each entry and balance
+// sums to zero, the hash chain is whole, each hold belongs to one live payout,
+// each paid payout has one accepted attempt and one settlement, each promised
+// event and task exists once. It is clean under load, and takes memory for one
+// session at a time.
+func Check(ctx context.Context, s store.Store) (*Report, error) {
+	r := &Report{Problems: []string{}}
+	err := s.Snapshot(ctx, func(snapshot store.Snapshot) error {
+		books, err := snapshot.Books(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range books {
+			r.Projects++
+			c := checker{Report: r, ctx: ctx, snapshot: snapshot, book: &books[i]}
+			if err := c.chain(); err != nil {
+				return err
+			}
+			if err := c.sessions(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return r, err
+}
+
+// checker checks one project.
+type checker struct {
+	*Report
+	ctx      context.Context
+	snapshot store.Snapshot
+	book     *ledger.Book
+	held     int64 // what the live payouts should hold
+	events   int64
+	seqs     int64 // sum of the events' sequence numbers
+}
+
+// chain walks the entries in order: their numbers, sums, hashes and balances.
+func (c *checker) chain() error {
+	project := c.book.Project
+	var balance, totals ledger.Accounts
+	var hash [sha256.Size]byte
+	var no int64
+	for e, err := range c.snapshot.Entries(c.ctx, project) {
+		if err != nil {
+			return err
+		}
+		c.Entries++
+		no++
+		if e.No != no {
+			c.problem("project %s: entry %d stands where %d should", project, e.No, no)
+			no = e.No
+		}
+		if sum, ok := e.Change.Sum(); !ok || sum != 0 {
+			c.problem("project %s: entry %d sums to %d", project, e.No, sum)
+		}
+		if hash = e.Link(hash); hash != e.Hash {
+			c.problem("project %s: entry %d was changed, or one before it is missing", project, e.No)
+			hash = e.Hash
+		}
+		after, ok := balance.Add(e.Change)
+		if !ok {
+			c.problem("project %s: balances overflow at entry %d", project, e.No)
+		}
+		balance = after
+		if e.Kind == ledger.KindDeposit {
+			totals.Deposits += e.Change.Available
+		}
+	}
+	if balance != c.book.Balance {
+		c.problem("project %s: the entries make %+v, the balances say %+v", project, balance, c.book.Balance)
+	}
+	if no != c.book.Entries || hash != c.book.Hash {
+		c.problem("project %s: the chain ends at entry %d, the book says %d", project, no, c.book.Entries)
+	}
+	if b := c.book.Balance; b.Available != totals.Deposits-b.Held-b.Clearing-b.Fees-b.Suspense {
+		c.problem("project %s: available is %d, not deposits %d less held %d, clearing %d, fees %d and suspense %d",
+			project, b.Available, totals.Deposits, b.Held, b.Clearing, b.Fees, b.Suspense)
+	}
+	return nil
+}
+
+// sessions walks the sessions beside their entries, attempts, events and tasks.
+func (c *checker) sessions() error {
+	p := c.book.Project
+	entries := newCursor(c.snapshot.EntriesBySession(c.ctx, p), func(e ledger.Entry) id.Session { return e.Session })
+	defer entries.stop()
+	attempts := newCursor(c.snapshot.Attempts(c.ctx, p), func(a store.Attempt) id.Session { return a.Session })
+	defer attempts.stop()
+	events := newCursor(c.snapshot.Events(c.ctx, p), func(e webhook.Event) id.Session { return e.Session })
+	defer events.stop()
+	tasks := newCursor(c.snapshot.Tasks(c.ctx, p), func(t store.Task) id.Session { return t.Session })
+	defer tasks.stop()
+	for s, err := range c.snapshot.Sessions(c.ctx, p) {
+		if err != nil {
+			return err
+		}
+		c.Sessions++
+		orphans := entries.skip(s.ID) + attempts.skip(s.ID) + events.skip(s.ID) + tasks.skip(s.ID)
+		if orphans > 0 {
+			c.problem("project %s: %d rows before session %s belong to no session", p, orphans, s.ID)
+		}
+		c.session(s, entries.take(s.ID), attempts.take(s.ID), events.take(s.ID), tasks.take(s.ID))
+	}
+	const last = id.Session(1<<63 - 1)
+	if orphans := entries.skip(last) + attempts.skip(last) + events.skip(last) + tasks.skip(last); orphans > 0 {
+		c.problem("project %s: %d rows at the end belong to no session", p, orphans)
+	}
+	for _, err := range []error{entries.err, attempts.err, events.err, tasks.err} {
+		if err != nil {
+			return err
+		}
+	}
+	if c.held != c.book.Balance.Held {
+		c.problem("project %s: live payouts hold %d, the balance says %d", p, c.held, c.book.Balance.Held)
+	}
+	if n := c.book.Events; c.events != n || c.seqs != n*(n+1)/2 {
+		c.problem("project %s: %d events, the book counts %d", p, c.events, n)
+	}
+	return nil
+}
+
+func (c *checker) session(s *session.Session, entries []ledger.Entry, attempts []store.Attempt, events []webhook.Event, tasks []store.Task) {
+	ended, returned := len(s.Payouts) > 0, 0
+	for i := range s.Payouts {
+		p := &s.Payouts[i]
+		c.Payouts++
+		if !p.State.Final() {
+			c.Live++
+			ended = false
+		}
+		if p.State == session.Returned {
+			returned++
+		}
+		c.money(s, p, entries)
+		c.proof(s, p, attempts)
+		c.work(s, p, tasks)
+	}
+	if len(s.Payouts) == 0 && len(entries)+len(attempts)+len(tasks) > 0 {
+		c.problem("session %s has no payout but entries, attempts or tasks", s.ID)
+	}
+	hooks := map[string]int{}
+	for i := range events {
+		e := &events[i]
+		c.Events++
+		c.events++
+		c.seqs += e.Seq
+		hooks[e.Type]++
+		if e.N != i+1 {
+			c.problem("session %s: event %d stands where %d should", s.ID, e.N, i+1)
+		}
+		switch e.Status {
+		case webhook.Pending:
+			c.Pending++
+		case webhook.GivenUp:
+			c.GivenUp++
+		}
+	}
+	if len(events) != s.Events {
+		c.problem("session %s: %d events, %d were promised", s.ID, len(events), s.Events)
+	}
+	finished := hooks[string(session.PaymentFinished)]
+	if want := map[bool]int{true: 1}[ended]; finished != want {
+		c.problem("session %s: %d payment_finished, want %d", s.ID, finished, want)
+	}
+	if n := hooks[string(session.PaymentRefunded)]; n != returned {
+		c.problem("session %s: %d payment_refunded for %d returned payouts", s.ID, n, returned)
+	}
+	ready := hooks[string(session.ReadyToConfirm)]
+	if ready > 1 || ready == 0 && s.Show().NextAction == "confirm" {
+		c.problem("session %s: %d ready_to_confirm", s.ID, ready)
+	}
+}
+
+// booked is which entries a payout has, in the order of its life.
+type booked struct{ hold, settle, release, returned, suspend int }
+
+// money compares the entries of a payout with its state.
+func (c *checker) money(s *session.Session, p *session.Payout, entries []ledger.Entry) {
+	var has booked
+	var held int64
+	for i := range entries {
+		e := &entries[i]
+		if e.Payout != p.ID {
+			continue
+		}
+		held += e.Change.Held
+		switch e.Kind {
+		case ledger.KindHold:
+			has.hold++
+			c.same(e, ledger.Hold(p.Minor(), p.Fee))
+		case ledger.KindSettle:
+			has.settle++
+			c.same(e, ledger.Settle(p.Minor(), p.Fee, p.Rail))
+		case ledger.KindRelease:
+			has.release++
+			c.same(e, ledger.Release(p.Minor(), p.Fee))
+		case ledger.KindReturn:
+			has.returned++
+		case ledger.KindSuspend:
+			has.suspend++
+			c.same(e, ledger.Suspend(p.Minor(), p.Rail))
+		default:
+			c.problem("payout %s has an entry %q", p.ID, e.Kind)
+		}
+	}
+	var want booked
+	switch {
+	case p.Verification():
+	case p.State.Holds():
+		want = booked{hold: 1}
+		c.held += p.Minor() + p.Fee
+	case p.State == session.Paid, p.State == session.Disputed && p.Failure == nil:
+		want = booked{hold: 1, settle: 1}
+	case p.State == session.Cancelled, p.State == session.Failed && has.hold > 0:
+		want = booked{hold: 1, release: 1}
+	case p.State == session.Returned:
+		want = booked{hold: 1, settle: 1, returned: 1}
+	case p.State == session.Disputed:
+		want = booked{hold: 1, release: 1, suspend: 1}
+	}
+	if has != want {
+		c.problem("payout %s of session %s is %s and has the entries %+v, want %+v", p.ID, s.ID, p.State, has, want)
+	}
+	if !p.State.Holds() && held != 0 {
+		c.problem("payout %s is %s and holds %d", p.ID, p.State, held)
+	}
+}
+
+func (c *checker) same(has *ledger.Entry, want ledger.Entry) {
+	if has.Change != want.Change || has.Rail != want.Rail {
+		c.problem("payout %s: %s of %+v over %q, want %+v over %q", has.Payout, has.Kind, has.Change, has.Rail, want.Change, want.Rail)
+	}
+}
+
+// proof compares the attempts of a payout with its state.
+func (c *checker) proof(s *session.Session, p *session.Payout, attempts []store.Attempt) {
+	has := map[store.AttemptOutcome]int{}
+	for i := range attempts {
+		if attempts[i].Payout == p.ID {
+			has[attempts[i].Outcome]++
+		}
+	}
+	accepted, open := 0, 0
+	switch p.State {
+	case session.Paid, session.Returned, session.Disputed:
+		if !p.Verification() {
+			accepted = 1
+		}
+	case session.Sent, session.Unclear:
+		open = 1
+	}
+	if has[store.AttemptAccepted] != accepted || has[store.AttemptOpen] != open {
+		c.problem("payout %s of session %s is %s with %d accepted and %d open attempts", p.ID, s.ID, p.State,
+			has[store.AttemptAccepted], has[store.AttemptOpen])
+	}
+}
+
+// work sees that a live payout has the one task that takes it further.
+func (c *checker) work(s *session.Session, p *session.Payout, tasks []store.Task) {
+	has, want := "", string(taskOf(p.State))
+	for i := range tasks {
+		if tasks[i].Payout == p.ID {
+			has += string(tasks[i].Kind)
+		}
+	}
+	if has != want {
+		c.problem("payout %s of session %s is %s and has the task %q, want %q", p.ID, s.ID, p.State, has, want)
+	}
+}
+
+// cursor walks a stream that is ordered by session.
+type cursor[T any] struct {
+	next    func() (T, error, bool)
+	stop    func()
+	session func(T) id.Session
+	row     T
+	have    bool
+	err     error
+}
+
+func newCursor[T any](rows iter.Seq2[T, error], of func(T) id.Session) *cursor[T] {
+	c := &cursor[T]{session: of}
+	c.next, c.stop = iter.Pull2(rows)
+	c.step()
+	return c
+}
+
+func (c *cursor[T]) step() {
+	row, err, ok := c.next()
+	if err != nil {
+		c.err, ok = err, false
+	}
+	c.row, c.have = row, ok
+}
+
+// skip passes the rows before a session and counts them.
+func (c *cursor[T]) skip(to id.Session) int {
+	n := 0
+	for ; c.have && c.session(c.row) < to; c.step() {
+		n++
+	}
+	return n
+}
+
+// take returns the rows of a session.
+func (c *cursor[T]) take(of id.Session) []T {
+	var rows []T
+	for ; c.have && c.session(c.row) == of; c.step() {
+		rows = append(rows, c.row)
+	}
+	return rows
+}

@@ -1,0 +1,523 @@
+package payout
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/ledger"
+	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/vault"
+	"github.com/payoutd/payoutd/internal/webhook"
+	"github.com/payoutd/payoutd/internal/wire"
+	"github.com/payoutd/payoutd/rail"
+)
+
+// A command is one change, decided by pure code from the rows that it names.
+// decide may run more than once; it changes nothing but the tx.
+type command interface {
+	reads(*store.Reads)
+	decide(*tx) (Answer, error)
+}
+
+// request is a command of a partner, with its idempotency key around it.
+type request struct {
+	Call
+	session store.SessionKey // Session 0 where none is loaded
+	money   bool             // it may book an entry or make an event
+	run     func(*tx) (*session.Session, error)
+}
+
+func (r *request) reads(names *store.Reads) {
+	if r.session.Session != 0 {
+		names.Sessions = append(names.Sessions, r.session)
+	}
+	if r.money {
+		names.Books = append(names.Books, r.Project.ID)
+	}
+	if r.Key != "" {
+		names.Keys = append(names.Keys, r.keyRef())
+	}
+}
+
+func (r *request) keyRef() store.KeyRef {
+	return store.KeyRef{Project: r.Project.ID, Scope: store.ScopeAPI, Key: r.Key}
+}
+
+// decide runs the request unless its key is burnt, and burns it only if the
+// request changed something: a refusal leaves the key free.
+func (r *request) decide(t *tx) (Answer, error) {
+	if r.Key != "" {
+		if burnt, ok := t.rows.Keys[r.keyRef()]; ok {
+			switch {
+			case !r.Replay:
+				return Answer{}, fault.New(fault.KeyExists, "a request with this idempotency key is already in progress or processed")
+			case burnt.Print != r.Print:
+				return Answer{}, fault.New(fault.KeyExists, "this idempotency key belongs to another request")
+			}
+			return Answer{Body: burnt.Answer, Replayed: true}, nil
+		}
+	}
+	shown, err := r.run(t)
+	if err != nil {
+		return Answer{}, err
+	}
+	body := wire.Answer(shown, r.Version, r.Project)
+	if r.Key != "" {
+		t.own.Keys = append(t.own.Keys, store.KeyRecord{KeyRef: r.keyRef(), Print: r.Print, Answer: body, At: t.now})
+	}
+	return Answer{Body: body}, nil
+}
+
+// draft is a new session without a payout.
+func (t *tx) draft(number id.Session, c Call) *session.Session {
+	return &session.Session{
+		Project: c.Project.ID, ID: number, Version: c.Version, State: session.Created, CreatedAt: t.now, UpdatedAt: t.now,
+	}
+}
+
+// begin starts a payout in a created session with what the two requests give
+// together.
+func (t *tx) begin(s *session.Session, number id.Payout, c Call, d session.Details) error {
+	if s.State != session.Created || len(s.Payouts) > 0 {
+		return fault.New(fault.WrongState, "session %s has been started or cancelled", s.ID)
+	}
+	d = d.Over(s.Draft)
+	if err := wire.Complete(c.Version, d); err != nil {
+		return err
+	}
+	kind := d.Instrument.Kind()
+	moves, ok := t.rails[kind]
+	if !ok || !t.sandbox && !c.Project.Allows(kind) {
+		return fault.New(fault.Unauthorized, "payouts by %s are not enabled for the project", kind)
+	}
+	p := session.Payout{
+		ID: number, State: session.Created, Details: d, Rail: moves.Name(), Reference: number.String(), CreatedAt: t.now,
+	}
+	if !p.Verification() {
+		fee, err := c.Project.Fees[kind].Of(p.Minor())
+		if err != nil {
+			return fault.Wrap(fault.Invalid, err, "amount_details.amount: too large")
+		}
+		p.Fee = fee
+	}
+	s.Draft = session.Details{}
+	s.Payouts = append(s.Payouts, p)
+	return t.step(s, &s.Payouts[len(s.Payouts)-1], session.Start, c.Project, nil)
+}
+
+func (t *tx) seal(card *vault.Sealed) {
+	if card != nil {
+		t.own.Cards = append(t.own.Cards, *card)
+	}
+}
+
+// confirm releases all payouts of a session that awaits it.
+func (t *tx) confirm(s *session.Session, c Call) error {
+	if s.Show().NextAction != "confirm" {
+		return fault.New(fault.WrongState, "session %s does not await confirmation", s.ID)
+	}
+	return t.each(s, session.Awaiting, session.Confirm, c.Project, nil)
+}
+
+// cancel ends a session that is created or awaits confirmation. What it
+// returns is what the answer shows: of a started session, that it is no longer
+// to be confirmed; its end is told by webhook (wire reference, core §3.6).
+func (t *tx) cancel(s *session.Session, c Call) (*session.Session, error) {
+	if len(s.Payouts) == 0 {
+		step, err := session.Next(s.State, session.Cancel)
+		if err != nil {
+			return nil, fault.New(fault.WrongState, "session %s has been cancelled", s.ID)
+		}
+		s.State, s.Draft = step.To, session.Details{}
+		return s, nil
+	}
+	if s.Show().NextAction != "confirm" {
+		return nil, fault.New(fault.WrongState, "session %s can't be cancelled: it is neither created nor awaits confirmation", s.ID)
+	}
+	before := s.Clone()
+	if err := t.each(s, session.Awaiting, session.Cancel, c.Project, fails(fault.CancelledByPartner)); err != nil {
+		return nil, err
+	}
+	before.UpdatedAt = t.now
+	for i := range before.Payouts {
+		if before.Payouts[i].State == session.Awaiting {
+			before.Payouts[i].State = session.Confirmed
+		}
+	}
+	return before, nil
+}
+
+// each takes all payouts of s that are in the state from through the event.
+func (t *tx) each(s *session.Session, from session.State, e session.Event, project *partner.Project, note func(*session.Payout)) error {
+	for i := range s.Payouts {
+		if p := &s.Payouts[i]; p.State == from {
+			if err := t.step(s, p, e, project, note); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fails notes a failure with the code's own text.
+func fails(code fault.Code) func(*session.Payout) {
+	return failsWith(code, fault.Lookup(code).Text)
+}
+
+func failsWith(code fault.Code, text string) func(*session.Payout) {
+	return func(p *session.Payout) { p.Failure = &session.Failure{Code: code, Text: text} }
+}
+
+// errand is what a worker brings back about one payout.
+type errand struct {
+	project *partner.Project
+	task    store.Task
+}
+
+func (w *errand) reads(names *store.Reads) {
+	names.Sessions = append(names.Sessions, w.task.SessionKey)
+	names.Books = append(names.Books, w.task.Project)
+}
+
+// payout finds the payout of the errand; fenced refuses a worker that has lost
+// its lease.
+func (w *errand) payout(t *tx, fenced bool) (*session.Session, *session.Payout, error) {
+	s, err := t.session(w.task.SessionKey)
+	if err != nil {
+		return nil, nil, err
+	}
+	if fenced && s.Fence != w.task.Fence {
+		return nil, nil, fault.New(fault.Stale, "task %s of %s was taken over", w.task.Kind, w.task.Payout)
+	}
+	for i := range s.Payouts {
+		if p := &s.Payouts[i]; p.ID == w.task.Payout {
+			return s, p, nil
+		}
+	}
+	return nil, nil, fmt.Errorf("payout %s is not in session %s", w.task.Payout, s.ID)
+}
+
+// gone ends a task that the state has left behind.
+func (w *errand) gone(t *tx, p *session.Payout) bool {
+	if taskOf(p.State) == w.task.Kind {
+		return false
+	}
+	t.tasks = append(t.tasks, taskChange{task: w.task, done: true})
+	return true
+}
+
+// checked brings the rail's verdict on a recipient.
+type checked struct {
+	errand
+	refused fault.Code // "" if the payout is possible
+	text    string
+}
+
+func (c *checked) decide(t *tx) (Answer, error) {
+	s, p, err := c.payout(t, true)
+	if err != nil || c.gone(t, p) {
+		return Answer{}, err
+	}
+	switch {
+	case c.refused != "":
+		err = t.step(s, p, session.Refuse, c.project, failsWith(c.refused, c.text))
+	case p.Verification():
+		err = t.step(s, p, session.Verified, c.project, nil)
+	default:
+		ready := session.Ready
+		if c.project.SingleRequest {
+			ready = session.Proceed
+		}
+		if err = t.step(s, p, ready, c.project, nil); short(err) {
+			err = t.step(s, p, session.Refuse, c.project, fails(fault.InsufficientBalance))
+		}
+	}
+	if err != nil {
+		return Answer{}, err
+	}
+	t.put(s)
+	return Answer{}, nil
+}
+
+// later puts a task off.
+type later struct {
+	errand
+	due time.Time
+}
+
+func (l *later) decide(t *tx) (Answer, error) {
+	s, p, err := l.payout(t, true)
+	if err != nil || l.gone(t, p) {
+		return Answer{}, err
+	}
+	t.reschedule(s, p, p.State, l.task.Attempt+1, l.due)
+	return Answer{}, nil
+}
+
+// expire ends a session that nobody confirmed in time.
+type expire struct{ errand }
+
+func (x *expire) decide(t *tx) (Answer, error) {
+	s, p, err := x.payout(t, true)
+	if err != nil || x.gone(t, p) {
+		return Answer{}, err
+	}
+	if err := t.each(s, session.Awaiting, session.Expire, x.project, fails(fault.ConfirmTimeout)); err != nil {
+		return Answer{}, err
+	}
+	t.put(s)
+	return Answer{}, nil
+}
+
+// intent promises a payment to the rail before the rail is called: after it,
+// a crash leaves a question to ask and never a second payment.
+type intent struct{ errand }
+
+func (n *intent) decide(t *tx) (Answer, error) {
+	s, p, err := n.payout(t, true)
+	if err != nil {
+		return Answer{}, err
+	}
+	if p.State != session.Confirmed {
+		return Answer{}, fault.New(fault.WrongState, "payout %s is %s", p.ID, p.State)
+	}
+	p.Attempt, p.SentAt = p.Attempt+1, t.now
+	if err := t.step(s, p, session.Send, n.project, nil); err != nil {
+		return Answer{}, err
+	}
+	t.attempt(s, p, store.AttemptOpen)
+	t.put(s)
+	return Answer{}, nil
+}
+
+// abort fails a confirmed payout that has become impossible before it was sent.
+type abort struct {
+	errand
+	code fault.Code
+}
+
+func (a *abort) decide(t *tx) (Answer, error) {
+	s, p, err := a.payout(t, true)
+	if err != nil || a.gone(t, p) {
+		return Answer{}, err
+	}
+	if err := t.step(s, p, session.Abort, a.project, fails(a.code)); err != nil {
+		return Answer{}, err
+	}
+	t.put(s)
+	return Answer{}, nil
+}
+
+// attempt writes down what the rail has been asked. One reference is one
+// attempt, however often it is sent.
+func (t *tx) attempt(s *session.Session, p *session.Payout, o store.AttemptOutcome) {
+	a := store.Attempt{
+		Project: s.Project, Session: s.ID, Payout: p.ID, No: 1, Rail: p.Rail, Reference: p.Reference,
+		Outcome: o, SentAt: p.SentAt,
+	}
+	if o != store.AttemptOpen {
+		a.EndedAt = t.now
+	}
+	t.own.Attempts = append(t.own.Attempts, a)
+}
+
+// outcome brings what a rail says of a payment. It is a fact, so no lost lease
+// refuses it; the state table decides what it means.
+type outcome struct {
+	errand
+	says rail.Outcome
+	// again is set by decide: the same reference must be sent again.
+	again bool
+}
+
+func (o *outcome) decide(t *tx) (Answer, error) {
+	o.again = false
+	s, p, err := o.payout(t, false)
+	if err != nil {
+		return Answer{}, err
+	}
+	switch o.says.Status {
+	case rail.Succeeded:
+		err = o.succeeded(t, s, p)
+	case rail.Failed:
+		err = o.failed(t, s, p)
+	default:
+		err = o.open(t, s, p)
+	}
+	return Answer{}, err
+}
+
+func (o *outcome) succeeded(t *tx, s *session.Session, p *session.Payout) error {
+	switch p.State {
+	case session.Paid, session.Returned, session.Disputed:
+		return nil // told before
+	case session.Failed:
+		t.alarm(o.task.SessionKey, p.ID, "paid_after_failed", "the rail says paid after it had declined; the amount is in suspense")
+	}
+	if err := t.step(s, p, session.Accept, o.project, func(p *session.Payout) {
+		if p.Failure == nil {
+			p.Info = session.TransactionInfo(o.says.Info)
+		}
+	}); err != nil {
+		return err
+	}
+	t.attempt(s, p, store.AttemptAccepted)
+	t.put(s)
+	return nil
+}
+
+func (o *outcome) failed(t *tx, s *session.Session, p *session.Payout) error {
+	switch p.State {
+	case session.Failed, session.Disputed, session.Returned:
+		return nil // told before
+	case session.Paid:
+		t.alarm(o.task.SessionKey, p.ID, "declined_after_paid", "the rail says declined after it had paid; nothing was booked")
+		if err := t.step(s, p, session.Decline, o.project, nil); err != nil {
+			return err
+		}
+		t.put(s)
+		return nil
+	}
+	code, text := fault.Code(o.says.Code), o.says.Text
+	if !fault.Known(code) {
+		code = fault.ProviderInternal
+	}
+	if text == "" {
+		text = fault.Lookup(code).Text
+	}
+	if err := t.step(s, p, session.Decline, o.project, failsWith(code, text)); err != nil {
+		return err
+	}
+	t.attempt(s, p, store.AttemptDeclined)
+	t.put(s)
+	return nil
+}
+
+// open is every answer that ends nothing: the hold stays and the rail is asked
+// again. The same reference goes out again only after the rail's deadline and
+// window have passed and it has since said twice that it never saw it.
+func (o *outcome) open(t *tx, s *session.Session, p *session.Payout) error {
+	if p.State != session.Sent && p.State != session.Unclear {
+		return nil
+	}
+	if p.State == session.Sent && o.says.Status != rail.Accepted {
+		if err := t.step(s, p, session.Lose, o.project, nil); err != nil {
+			return err
+		}
+	} else {
+		t.reschedule(s, p, p.State, o.task.Attempt+1, t.now.Add(t.queryGap(o.task.Attempt+1)))
+	}
+	terms := t.terms(p.Rail)
+	switch {
+	case o.says.Status != rail.NeverSeen:
+		p.NeverSeen = 0
+	case t.now.After(p.SentAt.Add(terms.SendDeadline + terms.Visibility)):
+		p.NeverSeen++
+	}
+	if p.NeverSeen >= neverSeenMin {
+		p.NeverSeen, p.Attempt, p.SentAt = 0, p.Attempt+1, t.now
+		o.again = true
+		if err := t.step(s, p, session.Resend, o.project, nil); err != nil {
+			return err
+		}
+	}
+	t.put(s)
+	return nil
+}
+
+// deposit brings money into a project, once per reference.
+type deposit struct {
+	project   id.Project
+	minor     int64
+	reference string
+}
+
+func (d *deposit) keyRef() store.KeyRef {
+	return store.KeyRef{Project: d.project, Scope: store.ScopeDeposit, Key: d.reference}
+}
+
+func (d *deposit) reads(names *store.Reads) {
+	names.Books = append(names.Books, d.project)
+	names.Keys = append(names.Keys, d.keyRef())
+}
+
+func (d *deposit) decide(t *tx) (Answer, error) {
+	print := sha256.Sum256(strconv.AppendInt(nil, d.minor, 10))
+	if booked, ok := t.rows.Keys[d.keyRef()]; ok {
+		if booked.Print != print {
+			return Answer{}, fault.New(fault.Invalid, "reference: a deposit of another amount has this reference")
+		}
+		return Answer{Replayed: true}, nil
+	}
+	if err := t.post(d.project, ledger.Deposit(d.minor, d.reference)); err != nil {
+		return Answer{}, err
+	}
+	t.own.Keys = append(t.own.Keys, store.KeyRecord{KeyRef: d.keyRef(), Print: print, At: t.now})
+	return Answer{}, nil
+}
+
+// tried brings the result of one delivery of a webhook.
+type tried struct {
+	project   *partner.Project
+	event     store.EventKey
+	signature string
+	at        time.Time
+	result    webhook.Result
+	jitter    float64
+}
+
+func (d *tried) reads(names *store.Reads) { names.Outbox = append(names.Outbox, d.event.SessionKey) }
+
+func (d *tried) decide(t *tx) (Answer, error) {
+	var e, next *webhook.Event
+	outbox := t.rows.Outbox[d.event.SessionKey]
+	for i := range outbox {
+		switch o := &outbox[i]; {
+		case o.N == d.event.N:
+			e = o
+		case o.N > d.event.N && (next == nil || o.N < next.N):
+			next = o
+		}
+	}
+	if e == nil {
+		return Answer{}, nil // delivered or given up before: it was sent twice
+	}
+	done := *e
+	done.Attempts++
+	done.Signature = d.signature
+	done.Owner, done.Lease = "", time.Time{}
+	if d.result.OK {
+		done.Status = webhook.Delivered
+	} else {
+		schedule := webhook.Standard
+		if d.project.RetryShort {
+			schedule = webhook.Short
+		}
+		due, again := schedule.Next(done.Attempts, done.CreatedAt, t.now, d.result.RetryAfter, d.jitter)
+		if again {
+			done.Due = due
+			t.keep(&done)
+		} else {
+			done.Status = webhook.GivenUp
+			t.alarm(d.event.SessionKey, 0, "webhook_given_up", fmt.Sprintf("event %s was tried %d times", done.ID, done.Attempts))
+		}
+	}
+	t.own.Events = append(t.own.Events, done)
+	t.own.Deliveries = append(t.own.Deliveries, webhook.Attempt{
+		Project: d.event.Project, Session: d.event.Session, N: d.event.N, No: done.Attempts,
+		At: d.at, Took: d.result.Took, Status: d.result.Status, Error: d.result.Err,
+	})
+	if done.Status != webhook.Pending && next != nil && next.Attempts == 0 && next.Due.After(t.now) {
+		released := *next
+		released.Due = t.now
+		t.keep(&released)
+		t.own.Events = append(t.own.Events, released)
+	}
+	return Answer{}, nil
+}

@@ -1,0 +1,164 @@
+package payout
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/webhook"
+)
+
+const (
+	batchMax = 256  // commands in one transaction
+	queueMax = 4096 // commands that wait; more are refused at once
+)
+
+// pending is a command that waits for its batch.
+type pending struct {
+	command
+	answer Answer
+	err    error
+	done   chan struct{}
+}
+
+// do puts a command through the door and waits until it is committed or
+// refused. fault.Busy at once if the queue is full. A caller that stops to wait
+// does not stop the command.
+func (e *Engine) do(ctx context.Context, c command) (Answer, error) {
+	p := &pending{command: c, done: make(chan struct{})}
+	e.intake.RLock()
+	if e.closed {
+		e.intake.RUnlock()
+		return Answer{}, fault.New(fault.Busy, "the server is stopping; send the same request again")
+	}
+	select {
+	case e.queue <- p:
+		e.intake.RUnlock()
+	default:
+		e.intake.RUnlock()
+		return Answer{}, fault.New(fault.Busy, "too busy; send the same request again later")
+	}
+	select {
+	case <-p.done:
+		return p.answer, p.err
+	case <-ctx.Done():
+		return Answer{}, ctx.Err()
+	}
+}
+
+// commitLoop gathers what came while the last batch was in flight, without a
+// timer, and commits it together. It ends when the queue is closed and empty.
+func (e *Engine) commitLoop() {
+	defer close(e.committed)
+	gathered := make([]*pending, 0, batchMax)
+	for first := range e.queue {
+		gathered = append(gathered[:0], first)
+	gather:
+		for len(gathered) < batchMax {
+			select {
+			case p, open := <-e.queue:
+				if !open {
+					break gather
+				}
+				gathered = append(gathered, p)
+			default:
+				break gather
+			}
+		}
+		e.commit(gathered)
+		for _, p := range gathered {
+			close(p.done)
+		}
+	}
+}
+
+// commit decides and writes the commands in one transaction and fills in their
+// answers. If the write fails, each is tried alone, so that only the guilty one
+// fails.
+func (e *Engine) commit(commands []*pending) {
+	began := e.real()
+	b, err := e.write(commands)
+	e.metrics.batch(len(commands), e.real().Sub(began), err)
+	switch {
+	case err == nil:
+		e.handOver(b)
+	case len(commands) > 1 && fault.CodeOf(err) != fault.Busy && !errors.Is(err, store.ErrUnknown):
+		e.log.Error("batch failed, trying its commands one by one", "commands", len(commands), "error", err)
+		for i := range commands {
+			e.commit(commands[i : i+1])
+		}
+	default:
+		for _, p := range commands {
+			p.answer, p.err = Answer{}, err
+		}
+	}
+}
+
+// write runs one transaction; on success the answers of the commands are set,
+// refusals included.
+func (e *Engine) write(commands []*pending) (*batch, error) {
+	ctx := context.Background() // what is in the queue is committed, whoever still waits
+	var reads store.Reads
+	for _, p := range commands {
+		p.reads(&reads)
+	}
+	number := id.Batch(e.ids.Next())
+	var b *batch
+	err := e.store.Commit(ctx, reads, func(rows *store.Rows) (*store.Changes, error) {
+		b = newBatch(e, number, e.now(), rows)
+		for _, p := range commands {
+			p.answer, p.err = b.decide(p.command)
+		}
+		return b.sum(), nil
+	})
+	if errors.Is(err, store.ErrUnknown) {
+		err = e.lookUp(ctx, number)
+	}
+	return b, err
+}
+
+// lookUp finds out what became of a batch whose COMMIT was never answered.
+// Nothing is tried again or answered before it is known, or has stayed unknown
+// for longer than any caller waits.
+func (e *Engine) lookUp(ctx context.Context, number id.Batch) error {
+	e.log.Warn("the outcome of a commit is unknown, looking it up", "batch", int64(number))
+	ctx, cancel := context.WithTimeout(ctx, lookUpMax)
+	defer cancel()
+	for gap := 10 * time.Millisecond; ; gap = min(2*gap, time.Second) {
+		written, err := e.store.Committed(ctx, number)
+		switch {
+		case err == nil && written:
+			return nil
+		case err == nil:
+			return fault.New(fault.Busy, "the database lost the request; send it again")
+		}
+		select {
+		case <-ctx.Done():
+			return store.ErrUnknown
+		case <-time.After(gap):
+		}
+	}
+}
+
+// handOver gives this node's workers what the batch left to it.
+func (e *Engine) handOver(b *batch) {
+	for i := range b.changes.Tasks {
+		if task := &b.changes.Tasks[i]; task.Owner == e.node {
+			e.tasksWorker.add(job{Task: *task, session: b.rows.Sessions[task.SessionKey]})
+		}
+	}
+	for i := range b.changes.Events {
+		if event := &b.changes.Events[i]; event.Owner == e.node && event.Status == webhook.Pending {
+			e.hooks.add(*event)
+		}
+	}
+	for _, s := range b.changes.Sessions {
+		e.metrics.state(s)
+	}
+	for _, a := range b.changes.Alarms {
+		e.log.Error("alarm", "kind", a.Kind, "project", a.Project, "session", a.Session, "payout", a.Payout, "text", a.Text)
+	}
+}

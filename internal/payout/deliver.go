@@ -1,0 +1,187 @@
+package payout
+
+import (
+	"context"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/webhook"
+)
+
+const hooksMax = 20_000 // events of this node in memory; more are left in the database
+
+// hookWorker delivers webhook events. Signing has a pool of its own, so that it
+// never delays requests; each endpoint has a share of its own, so that a slow
+// one delays nobody else.
+type hookWorker struct {
+	*Engine
+	agenda    *agenda[webhook.Event]
+	count     atomic.Int64
+	poll      chan struct{}
+	signing   chan struct{}
+	endpoints *webhook.Endpoints
+	poster    *webhook.Poster
+	wg        sync.WaitGroup
+
+	mu   sync.Mutex
+	held map[store.EventKey]struct{}
+}
+
+func newHookWorker(e *Engine) *hookWorker {
+	return &hookWorker{
+		Engine: e, agenda: newAgenda[webhook.Event](e.now), poll: make(chan struct{}, 1),
+		signing:   make(chan struct{}, runtime.GOMAXPROCS(0)),
+		endpoints: webhook.NewEndpoints(webhook.Limits{}), poster: webhook.NewPoster(webhook.PosterOptions{}), held: map[store.EventKey]struct{}{},
+	}
+}
+
+func (w *hookWorker) room() bool { return w.count.Load() < hooksMax }
+
+func eventKey(e *webhook.Event) store.EventKey {
+	return store.EventKey{SessionKey: store.SessionKey{Project: e.Project, Session: e.Session}, N: e.N}
+}
+
+func (w *hookWorker) add(e webhook.Event) {
+	w.count.Add(1)
+	w.mu.Lock()
+	w.held[eventKey(&e)] = struct{}{}
+	w.mu.Unlock()
+	w.agenda.add(e.Due, e)
+}
+
+// drop forgets an event whose attempt has been written down, or could not be.
+func (w *hookWorker) drop(e *webhook.Event) {
+	w.count.Add(-1)
+	w.mu.Lock()
+	delete(w.held, eventKey(e))
+	w.mu.Unlock()
+}
+
+func (w *hookWorker) keys() []store.EventKey {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	keys := make([]store.EventKey, 0, len(w.held))
+	for k := range w.held {
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+func (w *hookWorker) wake() {
+	w.agenda.poke()
+	select {
+	case w.poll <- struct{}{}:
+	default:
+	}
+}
+
+// run delivers until ctx ends; calls ends a while later and takes attempts
+// under way with it.
+func (w *hookWorker) run(ctx, calls context.Context) {
+	defer w.poster.Close()
+	w.wg.Go(func() { w.agenda.run(ctx, func(e webhook.Event) { w.start(calls, e) }) })
+	tick := time.NewTicker(pollGap)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		events := w.claim(ctx)
+		for _, e := range events {
+			w.add(e)
+		}
+		if len(events) == claimMax {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		case <-w.poll:
+		}
+	}
+	w.wg.Wait()
+}
+
+func (w *hookWorker) claim(ctx context.Context) []webhook.Event {
+	if !w.room() {
+		return nil
+	}
+	events, err := w.store.ClaimEvents(ctx, w.node, w.now(), w.real(), w.lease(), claimMax)
+	if err != nil && ctx.Err() == nil {
+		w.log.Error("claiming webhooks", "error", err)
+	}
+	return events
+}
+
+// start delivers an event in a goroutine of its own, unless its endpoint is
+// full or known to be down: then it waits in memory.
+func (w *hookWorker) start(ctx context.Context, e webhook.Event) {
+	project, ok := w.Caller(e.Project)
+	if !ok {
+		w.log.Error("webhook of an unknown project", "project", e.Project, "event", e.ID)
+		w.drop(&e)
+		return
+	}
+	release, wait, ok := w.endpoints.Acquire(project.Webhook, w.real())
+	if !ok {
+		w.agenda.add(w.now().Add(wait), e)
+		return
+	}
+	w.wg.Go(func() { w.deliver(ctx, e, project.Project, release) })
+}
+
+func (w *hookWorker) deliver(ctx context.Context, e webhook.Event, project *partner.Project, release func(ok bool)) {
+	if e.Signature == "" {
+		signature, err := w.sign(&e, project)
+		if err != nil {
+			release(true) // it is not the endpoint's fault
+			w.log.Error("signing a webhook", "project", e.Project, "event", e.ID, "error", err)
+			e.Due = w.now().Add(retryGap)
+			w.agenda.add(e.Due, e)
+			return
+		}
+		e.Signature = signature
+	}
+	at := w.now()
+	result := w.poster.Post(ctx, project.Webhook, w.sandbox || project.AllowPrivateWebhooks, e)
+	release(result.Alive())
+	if !result.OK && ctx.Err() != nil {
+		w.drop(&e) // the program stops; the next run tries again
+		return
+	}
+	w.metrics.webhooks.WithLabelValues(outcomeOf(result)).Inc()
+	w.log.Info("webhook", "project", e.Project, "session", e.Session, "event", e.ID, "type", e.Type,
+		"attempt", e.Attempts+1, "status", result.Status, "took", result.Took, "error", result.Err)
+	// The command puts a retry on the agenda again, if there is to be one; so
+	// the event is dropped before.
+	w.drop(&e)
+	_, err := w.do(context.WithoutCancel(ctx), &tried{
+		project: project, event: eventKey(&e), signature: e.Signature, at: at, result: result, jitter: rand.Float64(),
+	})
+	if err != nil {
+		w.log.Error("a delivery was not written down; it will be tried again", "event", e.ID, "error", err)
+		e.Due = w.now().Add(retryGap)
+		w.add(e)
+	}
+}
+
+func outcomeOf(r webhook.Result) string {
+	if r.OK {
+		return "delivered"
+	}
+	return "failed"
+}
+
+// sign signs an event with the key of its project's choice, once: every attempt
+// reuses the signature.
+func (w *hookWorker) sign(e *webhook.Event, project *partner.Project) (string, error) {
+	w.signing <- struct{}{}
+	defer func() { <-w.signing }()
+	kind := project.ServerKey
+	if kind == "" {
+		kind = partner.RSA
+	}
+	return w.serverKeys[kind].Sign(e.Body)
+}

@@ -1,0 +1,132 @@
+package payout
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/sign"
+)
+
+// Caller is a project with the keys that may sign for it.
+type Caller struct {
+	*partner.Project
+	Public []sign.PublicKey
+}
+
+// projects are all projects in memory: every request needs one.
+type projects struct {
+	mu       sync.Mutex // one loader at a time
+	revision int64
+	byID     atomic.Pointer[map[id.Project]Caller]
+}
+
+// Caller finds a project by its name.
+func (e *Engine) Caller(p id.Project) (Caller, bool) {
+	c, ok := (*e.projects.byID.Load())[p]
+	return c, ok
+}
+
+// Projects lists all projects by ID.
+func (e *Engine) Projects(ctx context.Context) ([]partner.Project, error) {
+	return e.store.Projects(ctx)
+}
+
+// CreateProject adds a project; it holds at once.
+func (e *Engine) CreateProject(ctx context.Context, p partner.Project) error {
+	if _, err := id.ParseProject(string(p.ID)); err != nil {
+		return fault.Wrap(fault.Invalid, err, "%v", err)
+	}
+	p.CreatedAt = e.now()
+	if p.Wallet == "" {
+		p.Wallet = id.Event(e.ids.Next()).String()[len("ev_"):]
+	}
+	if err := e.store.CreateProject(ctx, p); err != nil {
+		return err
+	}
+	return e.loadProjects(ctx)
+}
+
+// UpdateProject changes a project; it holds at once on this node and within a
+// second on others. change may run again if another change came between.
+func (e *Engine) UpdateProject(ctx context.Context, p id.Project, change func(*partner.Project) error) error {
+	for {
+		all, err := e.store.Projects(ctx)
+		if err != nil {
+			return err
+		}
+		var found *partner.Project
+		for i := range all {
+			if all[i].ID == p {
+				found = &all[i]
+			}
+		}
+		if found == nil {
+			return fault.New(fault.NotFound, "no project %s", p)
+		}
+		if err := change(found); err != nil {
+			return err
+		}
+		switch err := e.store.UpdateProject(ctx, *found); {
+		case err == nil:
+			return e.loadProjects(ctx)
+		case fault.CodeOf(err) != fault.Busy || ctx.Err() != nil:
+			return err
+		}
+	}
+}
+
+func (e *Engine) loadProjects(ctx context.Context) error {
+	e.projects.mu.Lock()
+	defer e.projects.mu.Unlock()
+	revision, err := e.store.ProjectsRevision(ctx)
+	if err != nil {
+		return err
+	}
+	if e.projects.byID.Load() != nil && revision == e.projects.revision {
+		return nil
+	}
+	all, err := e.store.Projects(ctx)
+	if err != nil {
+		return err
+	}
+	byID := make(map[id.Project]Caller, len(all))
+	for i := range all {
+		c := Caller{Project: &all[i]}
+		for _, k := range all[i].Keys {
+			if k.RetiredAt != nil {
+				continue
+			}
+			public, err := sign.ParsePublicKey([]byte(k.PEM))
+			if err != nil {
+				e.log.Error("a stored public key can't be read", "project", c.ID, "key", k.ID, "error", err)
+				continue
+			}
+			c.Public = append(c.Public, public)
+		}
+		byID[c.ID] = c
+	}
+	e.projects.byID.Store(&byID)
+	e.projects.revision = revision
+	return nil
+}
+
+// watchProjects sees what other nodes change.
+func (e *Engine) watchProjects(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := e.loadProjects(ctx); err != nil && ctx.Err() == nil {
+				e.log.Error("reading projects", "error", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,335 @@
+package payout
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/ledger"
+	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/webhook"
+	"github.com/payoutd/payoutd/internal/wire"
+)
+
+// batch is what a transaction has loaded, with the changes of the commands
+// that were accepted so far laid over it.
+type batch struct {
+	*Engine
+	now     time.Time
+	rows    *store.Rows
+	changes store.Changes
+	// where a row stands in changes, so that a second command changes it there
+	sessions map[store.SessionKey]int
+	books    map[id.Project]int
+	events   map[store.EventKey]int
+	tasks    map[store.TaskKey]taskChange
+	order    []store.TaskKey
+}
+
+// taskChange is the last word on a task: to be written, or done with.
+type taskChange struct {
+	task store.Task
+	done bool
+}
+
+func newBatch(e *Engine, number id.Batch, now time.Time, rows *store.Rows) *batch {
+	return &batch{
+		Engine: e, now: now, rows: rows, changes: store.Changes{Batch: number},
+		sessions: map[store.SessionKey]int{}, books: map[id.Project]int{},
+		events: map[store.EventKey]int{}, tasks: map[store.TaskKey]taskChange{},
+	}
+}
+
+// decide runs one command on what the commands before it have left. A command
+// that is refused leaves nothing behind.
+func (b *batch) decide(c command) (Answer, error) {
+	t := &tx{batch: b, own: store.Changes{}}
+	answer, err := c.decide(t)
+	if err != nil {
+		return Answer{}, err
+	}
+	t.accept()
+	return answer, nil
+}
+
+// sum is all changes, to be written.
+func (b *batch) sum() *store.Changes {
+	c := &b.changes
+	c.Tasks, c.TasksDone = c.Tasks[:0], c.TasksDone[:0]
+	for _, k := range b.order {
+		if change := b.tasks[k]; change.done {
+			c.TasksDone = append(c.TasksDone, k)
+		} else {
+			c.Tasks = append(c.Tasks, change.task)
+		}
+	}
+	return c
+}
+
+// tx is what one command sees and changes.
+type tx struct {
+	*batch
+	own   store.Changes
+	book  *ledger.Book // loaded for this command; one command moves one project's money
+	tasks []taskChange
+}
+
+// session returns a copy of a session that the command named, to be changed
+// and put back; fault.NotFound if there is none.
+func (t *tx) session(k store.SessionKey) (*session.Session, error) {
+	s, ok := t.rows.Sessions[k]
+	if !ok {
+		return nil, fault.New(fault.NotFound, "session_id: no such session")
+	}
+	return s.Clone(), nil
+}
+
+// put writes a session back.
+func (t *tx) put(s *session.Session) {
+	s.UpdatedAt = t.now
+	t.own.Sessions = append(t.own.Sessions, s)
+}
+
+// books returns the book of a project, to be changed in place.
+func (t *tx) ledger(p id.Project) (*ledger.Book, error) {
+	if t.book == nil {
+		b, ok := t.rows.Books[p]
+		if !ok {
+			return nil, fmt.Errorf("project %s has no book", p)
+		}
+		own := *b
+		t.book = &own
+	}
+	return t.book, nil
+}
+
+// post books an entry.
+func (t *tx) post(p id.Project, e ledger.Entry) error {
+	b, err := t.ledger(p)
+	if err != nil {
+		return err
+	}
+	posted, err := b.Post(e, t.now)
+	if err != nil {
+		return err
+	}
+	t.own.Entries = append(t.own.Entries, posted)
+	return nil
+}
+
+// step takes a payout of s through an event: its state, its money, its task
+// and its webhook, together. note, if not nil, writes down on the payout what
+// the partner is told with it.
+func (t *tx) step(s *session.Session, p *session.Payout, e session.Event, project *partner.Project, note func(*session.Payout)) error {
+	step, err := session.Next(p.State, e)
+	if err != nil {
+		return err
+	}
+	if err := t.move(s, p, step.Move); err != nil {
+		return err
+	}
+	before := p.State
+	p.State = step.To
+	if note != nil {
+		note(p)
+	}
+	if p.State.Final() && p.FinishedAt.IsZero() {
+		p.FinishedAt = t.now
+	}
+	s.State, s.UpdatedAt = p.State, t.now
+	t.reschedule(s, p, before, 0, t.firstDue(p, project))
+	if step.Hook != session.Silent && s.Settled(step.Hook) {
+		return t.emit(s, step.Hook, project)
+	}
+	return nil
+}
+
+// move books the template of a movement.
+func (t *tx) move(s *session.Session, p *session.Payout, m session.Movement) error {
+	var e ledger.Entry
+	switch m {
+	case session.None:
+		return nil
+	case session.Hold:
+		e = ledger.Hold(p.Minor(), p.Fee)
+	case session.Settle:
+		e = ledger.Settle(p.Minor(), p.Fee, p.Rail)
+	case session.Release:
+		e = ledger.Release(p.Minor(), p.Fee)
+	case session.Refund:
+		e = ledger.Return(p.Minor(), 0, p.Rail)
+	case session.Suspend:
+		e = ledger.Suspend(p.Minor(), p.Rail)
+	default:
+		return fmt.Errorf("no template for the movement %q", m)
+	}
+	e.Session, e.Payout = s.ID, p.ID
+	return t.post(s.Project, e)
+}
+
+// taskOf is the one task that a payout in a state has; "" where it has none.
+func taskOf(s session.State) store.TaskKind {
+	switch s {
+	case session.Checking:
+		return store.TaskCheck
+	case session.Awaiting:
+		return store.TaskExpire
+	case session.Confirmed:
+		return store.TaskSend
+	case session.Sent, session.Unclear:
+		return store.TaskQuery
+	}
+	return ""
+}
+
+// firstDue is when the task of a payout that has just entered its state is due.
+func (t *tx) firstDue(p *session.Payout, project *partner.Project) time.Time {
+	switch p.State {
+	case session.Awaiting:
+		return t.now.Add(project.Timeout())
+	case session.Sent:
+		return t.now.Add(t.terms(p.Rail).SendDeadline + queryGapFirst)
+	case session.Unclear:
+		return t.now.Add(queryGapFirst)
+	}
+	return t.now
+}
+
+// reschedule replaces the task of the state before by that of the present one.
+// What is due soon this node keeps and runs from memory; the rest is left to
+// whoever finds it due.
+func (t *tx) reschedule(s *session.Session, p *session.Payout, before session.State, attempt int, due time.Time) {
+	key := store.TaskKey{SessionKey: store.SessionKey{Project: s.Project, Session: s.ID}, Payout: p.ID}
+	old, kind := taskOf(before), taskOf(p.State)
+	if old != "" && old != kind {
+		key.Kind = old
+		t.tasks = append(t.tasks, taskChange{task: store.Task{TaskKey: key}, done: true})
+	}
+	if kind == "" {
+		return
+	}
+	key.Kind = kind
+	task := store.Task{TaskKey: key, Due: due, Attempt: attempt, Fence: s.Fence}
+	if due.Sub(t.now) <= ownHorizon && t.tasksWorker.room() {
+		task.Owner, task.Lease = t.node, t.real().Add(t.lease())
+	}
+	t.tasks = append(t.tasks, taskChange{task: task})
+}
+
+// emit makes a webhook event. Its body is that of this moment, in this
+// transaction, so that it cannot lie. An event waits for an undelivered one
+// before it, but no longer than holdBackMax.
+func (t *tx) emit(s *session.Session, h session.Hook, project *partner.Project) error {
+	b, err := t.ledger(s.Project)
+	if err != nil {
+		return err
+	}
+	names := s.Version
+	if project.WebhookNames != 0 {
+		names = session.Version(project.WebhookNames)
+	}
+	s.Events++
+	b.Events++
+	e := webhook.Event{
+		Project: s.Project, Session: s.ID, N: s.Events, ID: id.Event(t.ids.Next()), Seq: b.Events, Type: string(h),
+		Body: wire.Hook(h, s, names, project), Status: webhook.Pending, CreatedAt: t.now, Due: t.now,
+	}
+	if project.Webhook == "" {
+		e.Status = webhook.Muted
+	} else if len(t.rows.Outbox[store.SessionKey{Project: s.Project, Session: s.ID}]) > 0 {
+		e.Due = t.now.Add(holdBackMax)
+	} else {
+		t.keep(&e)
+	}
+	t.own.Events = append(t.own.Events, e)
+	return nil
+}
+
+// keep makes this node the one that delivers e, from memory.
+func (t *tx) keep(e *webhook.Event) {
+	if e.Due.Sub(t.now) <= ownHorizon && t.hooks.room() {
+		e.Owner, e.Lease = t.node, t.real().Add(t.lease())
+	} else {
+		e.Owner, e.Lease = "", time.Time{}
+	}
+}
+
+// alarm tells people.
+func (t *tx) alarm(s store.SessionKey, p id.Payout, kind, text string) {
+	t.own.Alarms = append(t.own.Alarms, store.Alarm{
+		ID: t.ids.Next(), Project: s.Project, Session: s.Session, Payout: p, Kind: kind, Text: text, At: t.now,
+	})
+}
+
+// accept lays the command's changes over the batch.
+func (t *tx) accept() {
+	b, c := t.batch, &t.batch.changes
+	for _, s := range t.own.Sessions {
+		k := store.SessionKey{Project: s.Project, Session: s.ID}
+		b.rows.Sessions[k] = s
+		if i, ok := b.sessions[k]; ok {
+			c.Sessions[i] = s
+			continue
+		}
+		b.sessions[k] = len(c.Sessions)
+		c.Sessions = append(c.Sessions, s)
+	}
+	if t.book != nil && (len(t.own.Entries) > 0 || len(t.own.Events) > 0) {
+		p := t.book.Project
+		b.rows.Books[p] = t.book
+		if i, ok := b.books[p]; ok {
+			c.Books[i] = t.book
+		} else {
+			b.books[p] = len(c.Books)
+			c.Books = append(c.Books, t.book)
+		}
+	}
+	for _, e := range t.own.Events {
+		b.acceptEvent(e)
+	}
+	for _, change := range t.tasks {
+		k := change.task.TaskKey
+		if _, ok := b.tasks[k]; !ok {
+			b.order = append(b.order, k)
+		}
+		b.tasks[k] = change
+	}
+	for _, k := range t.own.Keys {
+		b.rows.Keys[k.KeyRef] = k
+	}
+	c.Keys = append(c.Keys, t.own.Keys...)
+	c.Entries = append(c.Entries, t.own.Entries...)
+	c.Attempts = append(c.Attempts, t.own.Attempts...)
+	c.Cards = append(c.Cards, t.own.Cards...)
+	c.Deliveries = append(c.Deliveries, t.own.Deliveries...)
+	c.Alarms = append(c.Alarms, t.own.Alarms...)
+}
+
+// acceptEvent writes an event once and keeps the outbox of its session true for
+// the commands that follow.
+func (b *batch) acceptEvent(e webhook.Event) {
+	k := store.EventKey{SessionKey: store.SessionKey{Project: e.Project, Session: e.Session}, N: e.N}
+	if i, ok := b.events[k]; ok {
+		b.changes.Events[i] = e
+	} else {
+		b.events[k] = len(b.changes.Events)
+		b.changes.Events = append(b.changes.Events, e)
+	}
+	open := make([]webhook.Event, 0, 2)
+	for _, o := range b.rows.Outbox[k.SessionKey] {
+		if o.N != e.N {
+			open = append(open, o)
+		}
+	}
+	if e.Status == webhook.Pending {
+		open = append(open, e)
+	}
+	b.rows.Outbox[k.SessionKey] = open
+}
+
+// short reports whether money was missing, and nothing worse.
+func short(err error) bool { return errors.Is(err, ledger.ErrShort) }
