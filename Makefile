@@ -1,0 +1,92 @@
+# `make` lists the targets. `make test` is what CI runs.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+# Tools, pinned. `go run` builds each once and keeps it in Go's build cache, so
+# that nothing is installed and nothing enters go.mod.
+GOFUMPT     := go run mvdan.cc/gofumpt@v0.12.0
+STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ERRCHECK    := go run github.com/kisielk/errcheck@v1.30.0
+GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+# What may be set from outside, as in `make kill-test KILLS=1000`: how long
+# `make fuzz` tries each target, how often the end-to-end tests kill the server,
+# which benchmarks run, and what follows `payoutd sandbox`.
+FUZZ_SECONDS ?= 30
+KILLS        ?= 50
+BENCH        ?= .
+ARGS         ?=
+
+started := $(shell date +%s)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the one binary, bin/payoutd
+	CGO_ENABLED=0 go build -trimpath -o bin/payoutd ./cmd/payoutd
+
+.PHONY: run
+run: build ## Run the sandbox; ARGS='--listen 127.0.0.1:9000' for other settings
+	exec bin/payoutd sandbox $(ARGS)
+
+.PHONY: test
+test: ## All that CI runs: check, race tests, short fuzzing, end-to-end and kill tests
+	@scripts/needs.sh
+	@$(MAKE) check
+	@$(MAKE) race
+	@echo '== fuzz targets, 3 s each'
+	@scripts/fuzz.sh 3
+	@$(MAKE) e2e
+	@echo "== make test passed in $$(($$(date +%s) - $(started))) s"
+
+.PHONY: check
+check: ## Format, go.mod, vet, staticcheck, errcheck, import direction, known vulnerabilities
+	@echo '== gofumpt'
+	@loose=$$($(GOFUMPT) -l .); if [ -n "$$loose" ]; then printf 'run make fmt for:\n%s\n' "$$loose"; exit 1; fi
+	@echo '== go mod tidy'
+	@go mod tidy -diff
+	@echo '== go vet'
+	@go vet ./...
+	@echo '== staticcheck'
+	@$(STATICCHECK) ./...
+	@echo '== errcheck'
+	@$(ERRCHECK) -ignoretests ./...
+	@echo '== import direction and source rules'
+	@go test ./internal/arch
+	@echo '== govulncheck'
+	@scripts/vulnerable.sh $(GOVULNCHECK)
+
+.PHONY: fmt
+fmt: ## Format the source
+	$(GOFUMPT) -w .
+
+.PHONY: race
+race: ## Every test but the end-to-end ones, with the race detector
+	@echo '== race tests'
+	@go test -race -timeout 10m $$(go list ./... | grep -v '/e2e\b')
+
+.PHONY: fuzz
+fuzz: ## Fuzz each target for FUZZ_SECONDS=30
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+.PHONY: e2e
+e2e: ## End-to-end scripts and kill tests against the built binary, KILLS=50
+	@echo '== end-to-end tests, $(KILLS) kills'
+	@KILLS=$(KILLS) go test -count=1 -timeout 15m ./e2e/...
+
+.PHONY: kill-test
+kill-test: ## Kill tests alone; the long form before a release is KILLS=1000
+	@KILLS=$(KILLS) go test -count=1 -timeout 0 -run Kill -v ./e2e/...
+
+.PHONY: bench
+bench: ## Benchmarks of the packages, BENCH=regular-expression
+	@go test -run '^$$' -bench '$(BENCH)' -benchmem $$(go list ./... | grep -v '/e2e\b')
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin

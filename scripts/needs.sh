@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Sees to it that what the tests need beside Go is there: a C compiler for the
+# race detector, openssl as the other side of the signature tests. On a Debian
+# machine it installs what is missing; elsewhere it says what is.
+set -euo pipefail
+
+missing=()
+command -v gcc >/dev/null || missing+=(gcc libc6-dev)
+command -v openssl >/dev/null || missing+=(openssl)
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+	echo "please install: ${missing[*]}" >&2
+	exit 1
+fi
+echo "== installing ${missing[*]}"
+apt-get -qq update
+DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
