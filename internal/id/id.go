@@ -101,7 +101,12 @@ type Generator struct {
 func NewGenerator(now func() time.Time) *Generator {
 	var b [2]byte
 	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
-	return &Generator{now: now, node: int64(binary.BigEndian.Uint16(b[:])) & (1<<nodeBits - 1)}
+	return NewNodeGenerator(now, int64(binary.BigEndian.Uint16(b[:]))&(1<<nodeBits-1))
+}
+
+// NewNodeGenerator returns the generator of a node, 0 to 1023.
+func NewNodeGenerator(now func() time.Time, node int64) *Generator {
+	return &Generator{now: now, node: node & (1<<nodeBits - 1)}
 }
 
 // Next returns a number greater than all before it. When the clock stands

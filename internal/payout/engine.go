@@ -66,7 +66,9 @@ type Options struct {
 	QueryGapMax time.Duration
 	// Now is the product's clock, which a sandbox may move; nil means time.Now.
 	// Leases and network time-outs go by the real time.
-	Now     func() time.Time
+	Now func() time.Time
+	// IDs numbers what is made; nil takes a generator with a random node.
+	IDs     *id.Generator
 	Log     *slog.Logger          // nil discards
 	Metrics prometheus.Registerer // nil keeps none
 }
@@ -107,6 +109,9 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.IDs == nil {
+		o.IDs = id.NewGenerator(o.Now)
+	}
 	if o.QueryGapMax == 0 {
 		o.QueryGapMax = 5 * time.Minute
 	}
@@ -114,7 +119,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		store: o.Store, vault: o.Vault, rails: o.Rails, byName: map[string]rail.Rail{}, serverKeys: o.ServerKeys,
 		sandbox: o.Sandbox, gapMax: o.QueryGapMax, real: time.Now, log: o.Log, metrics: newMetrics(o.Metrics),
 		now:   func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
-		ids:   id.NewGenerator(o.Now),
+		ids:   o.IDs,
 		node:  newNode(),
 		queue: make(chan *pending, queueMax), committed: make(chan struct{}),
 	}
