@@ -342,6 +342,11 @@ func (o *outcome) decide(t *tx) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
+	if p.SentAt.IsZero() {
+		// Whatever it has paid, it is not this payout.
+		t.alarm(o.task.SessionKey, p.ID, "answer_never_asked", "the rail answers "+string(o.says.Status)+" for a payout that was never sent")
+		return Answer{}, nil
+	}
 	switch o.says.Status {
 	case rail.Succeeded:
 		err = o.succeeded(t, s, p)

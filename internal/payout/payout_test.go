@@ -779,8 +779,11 @@ func TestNotices(t *testing.T) {
 	s := l.init(cardBody(100))
 	l.receive(session.ReadyToConfirm, s)
 	p := l.session(s).Payouts[0].ID
-	if err := l.engine.Notice(t.Context(), l.key(s), p, rail.Outcome{Status: rail.Succeeded}); fault.CodeOf(err) != fault.WrongState {
+	if err := l.engine.Notice(t.Context(), l.key(s), p, rail.Outcome{Status: rail.Succeeded}); err != nil {
 		t.Errorf("an answer before anything was sent: %v", err)
+	}
+	if alarms, _ := l.store.Alarms(t.Context(), 10); len(alarms) != 1 || l.session(s).State != session.Awaiting {
+		t.Errorf("an answer before anything was sent: %s, alarms %+v", l.session(s).State, alarms)
 	}
 	if err := l.engine.Notice(t.Context(), store.SessionKey{Project: "nobody", Session: s}, p, rail.Outcome{}); fault.CodeOf(err) != fault.NotFound {
 		t.Errorf("an answer to nobody: %v", err)

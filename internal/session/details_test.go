@@ -24,7 +24,8 @@ func TestDetailsOver(t *testing.T) {
 		{"nothing", Details{}, Details{}, Details{}},
 		{
 			"all from create",
-			Details{Instrument: card, Amount: one, Recipient: "Anna", Participants: anna, Customer: meta, Metadata: meta}, Details{},
+			Details{Instrument: card, Amount: one, Recipient: "Anna", Participants: anna, Customer: meta, Metadata: meta},
+			Details{},
 			Details{Instrument: card, Amount: one, Recipient: "Anna", Participants: anna, Customer: meta, Metadata: meta},
 		},
 		{

@@ -299,9 +299,6 @@ func (d *document) object(at ref) bool {
 
 // path is where a node stands, in the partner's words: customer.contacts[0].email.
 func (d *document) path(at ref) string {
-	if at == root {
-		return "body"
-	}
 	n := &d.nodes[at]
 	switch {
 	case n.parent == root:
@@ -351,9 +348,6 @@ func (d *document) err() error {
 // objects and arrays; nil if nothing is left. The published PHP SDK misreads a
 // null (wire reference, core §1.5).
 func (d *document) echo(at ref) []byte {
-	if at == absent {
-		return nil
-	}
 	b := d.render(make([]byte, 0, 256), at)
 	if len(b) == len("{}") {
 		return nil

@@ -38,8 +38,7 @@ func matching(pattern, reason string) check {
 	return form(regexp.MustCompile(`\A(?:`+pattern+`)\z`).MatchString, reason)
 }
 
-// line makes a check of text that goes to a rail or into a register: so many
-// characters in one line.
+// line makes a check of text that goes to a rail: so many characters in one line.
 func line(low, high int) check {
 	reason := fmt.Sprintf("must be %d to %d characters", low, high)
 	if low == 0 {
@@ -82,7 +81,8 @@ var (
 	emailForm     = form(isEmail, "must be an e-mail address")
 	nameForm      = line(0, 255)
 	holderForm    = filled(line(1, 255))
-	textForm      = line(0, textMax)
+	textForm      = form(isText, fmt.Sprintf("must be at most %d characters, none of them NUL", textMax))
+	noteForm      = line(0, textMax)
 	purposeForm   = both(filled(line(1, 210)), form(withoutMarks, "must not contain ? or !")) // core §4.2
 	messageForm   = filled(line(1, 140))                                                      // core §4.3
 	referenceForm = line(1, 255)
@@ -103,6 +103,11 @@ func both(first, second check) check {
 
 func isFilled(s string) bool     { return strings.TrimSpace(s) != "" }
 func withoutMarks(s string) bool { return !strings.ContainsAny(s, "?!") }
+
+// isText takes what is only kept and echoed, such as an address of many lines.
+func isText(s string) bool {
+	return utf8.RuneCountInString(s) <= textMax && !strings.ContainsRune(s, 0)
+}
 
 func isDate(s string) bool {
 	_, err := time.Parse(time.DateOnly, s)

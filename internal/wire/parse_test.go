@@ -94,6 +94,9 @@ func TestParseRefuses(t *testing.T) {
 		{name: "byte order mark", op: OpCreate, body: "\ufeff{}", want: "body: not valid JSON in UTF-8 at byte 0"},
 		{name: "comment", op: OpCreate, body: `{/**/}`, want: "body: not valid JSON in UTF-8 at byte 1"},
 		{name: "trailing comma", op: OpCreate, body: `{"metadata":1,}`, want: "body: not valid JSON in UTF-8 at byte 13"},
+		{name: "broken within what is looked into", op: OpCreate, body: `{"customer":[1,}`, want: "body: not valid JSON in UTF-8 at byte 14"},
+		{name: "broken name", op: OpCreate, body: `{"customer":{1:2}}`, want: "body: not valid JSON in UTF-8 at byte 13"},
+		{name: "broken within what is ignored", op: OpCreate, body: `{"x":{"a":[}}`, want: "body: not valid JSON in UTF-8 at byte 11"},
 		{name: "NaN", op: OpCreate, body: `{"metadata":NaN}`, want: "body: not valid JSON in UTF-8 at byte 12"},
 		{name: "deep metadata", op: OpCreate, body: `{"metadata":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + "}", want: "body: nested deeper than 32"},
 		{name: "deep participants", op: OpCreate, body: `{"participant_details":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + "}", want: "body: nested deeper than 32"},
@@ -143,16 +146,24 @@ func TestParseRefuses(t *testing.T) {
 		{name: "short number", op: OpCreate, body: object(cardOf(`{"type":"bank_card","bank_card":{"number":"4222222222222"}}`)), want: inCard + "number: must be 14 to 19 digits"},
 		{name: "long number", op: OpCreate, body: object(cardOf(`{"type":"bank_card","bank_card":{"number":"42424242424242424242"}}`)), want: inCard + "number: must be 14 to 19 digits"},
 		{name: "number as a number", op: OpCreate, body: object(cardOf(`{"type":"bank_card","bank_card":{"number":4242424242424242}}`)), want: inCard + "number: must be a string"},
-		{name: "the rest of a card", op: OpCreate, body: object(cardOf(`{"type":"bank_card","bank_card":{"number":"4242424242424242","expiration_month":"13","expiration_year":"2030","security_code":"12","cardholder_name":"A\nB"}}`)),
-			want: inCard + "expiration_month: must be a month as MM; " + inCard + "expiration_year: must be a year as YY; " + inCard + "security_code: must be 3 or 4 digits; " + inCard + "cardholder_name: must not contain control characters or line breaks"},
+		{
+			name: "the rest of a card", op: OpCreate, body: object(cardOf(`{"type":"bank_card","bank_card":{"number":"4242424242424242","expiration_month":"13","expiration_year":"2030","security_code":"12","cardholder_name":"A\nB"}}`)),
+			want: inCard + "expiration_month: must be a month as MM; " + inCard + "expiration_year: must be a year as YY; " + inCard + "security_code: must be 3 or 4 digits; " + inCard + "cardholder_name: must not contain control characters or line breaks",
+		},
 		{name: "hashed card", op: OpCreate, body: object(cardOf(`{"type":"encrypted_card","encrypted_card":{"number_hash":"` + hash + `"}}`)), want: "payout_details.card.encrypted_card: " + noTokens},
-		{name: "badly hashed card", op: OpCreate, body: object(cardOf(`{"type":"encrypted_card","encrypted_card":{"number_hash":"4242424242424242","security_code_hash":1}}`)),
-			want: "payout_details.card.encrypted_card.number_hash: must be 64 lower-case hexadecimal digits; payout_details.card.encrypted_card.security_code_hash: must be a string; payout_details.card.encrypted_card: " + noTokens},
+		{
+			name: "badly hashed card", op: OpCreate, body: object(cardOf(`{"type":"encrypted_card","encrypted_card":{"number_hash":"4242424242424242","security_code_hash":1}}`)),
+			want: "payout_details.card.encrypted_card.number_hash: must be 64 lower-case hexadecimal digits; payout_details.card.encrypted_card.security_code_hash: must be a string; payout_details.card.encrypted_card: " + noTokens,
+		},
 		{name: "token", op: OpCreate, body: object(cardOf(`{"type":"tokenized_card","tokenized_card":{"token":"` + hash + `"}}`)), want: "payout_details.card.tokenized_card: " + noTokens},
-		{name: "token in capitals", op: OpCreate, body: object(cardOf(`{"type":"tokenized_card","tokenized_card":{"token":"` + strings.ToUpper(hash) + `"}}`)),
-			want: "payout_details.card.tokenized_card.token: must be 64 lower-case hexadecimal digits; payout_details.card.tokenized_card: " + noTokens},
-		{name: "recurrent token", op: OpInit, body: object(`"payout_details":{"type":"recurrent","recurrent":{"token":"`+hash+`","initiator":"bank"}}`, amountPart),
-			want: "payout_details.recurrent.initiator: must be merchant or client; payout_details.recurrent: " + noTokens + "; " + noName},
+		{
+			name: "token in capitals", op: OpCreate, body: object(cardOf(`{"type":"tokenized_card","tokenized_card":{"token":"` + strings.ToUpper(hash) + `"}}`)),
+			want: "payout_details.card.tokenized_card.token: must be 64 lower-case hexadecimal digits; payout_details.card.tokenized_card: " + noTokens,
+		},
+		{
+			name: "recurrent token", op: OpInit, body: object(`"payout_details":{"type":"recurrent","recurrent":{"token":"`+hash+`","initiator":"bank"}}`, amountPart),
+			want: "payout_details.recurrent.initiator: must be merchant or client; payout_details.recurrent: " + noTokens + "; " + noName,
+		},
 
 		// Accounts.
 		{name: "empty account", op: OpCreate, body: object(accountOf()), want: inAccount + "bik: required; " + inAccount + "account: required; " + inAccount + "full_name: required; " + inAccount + "description: required"},
@@ -174,6 +185,8 @@ func TestParseRefuses(t *testing.T) {
 		{name: "account, prefix", op: OpCreate, project: strict, body: object(accountBut("account", `"30101810000000000777"`)), want: inAccount + "account: does not begin as an account that may be paid to; " + inAccount + "account: fails the control key of the bank"},
 		{name: "account, key", op: OpCreate, project: strict, body: object(accountBut("account", `"40817810500000012345"`)), want: inAccount + "account: fails the control key of the bank"},
 		{name: "inn, check digits", op: OpCreate, project: &partner.Project{INNCheck: partner.Reject}, body: object(accountBut("inn", `"7700000131"`)), want: inAccount + "inn: fails the check digits"},
+		{name: "bank account without its member", op: OpCreate, body: `{"payout_details":{"type":"bank_account"}}`, want: "payout_details.bank_account: required"},
+		{name: "account without its member", op: OpCreate, body: `{"payout_details":{"type":"bank_account","bank_account":{"system_type":"ru"}}}`, want: "payout_details.bank_account.ru: required"},
 		{name: "iban", op: OpCreate, body: object(phoneOf("iban")), want: "payout_details.bank_account.system_type: iban is not supported by this server"},
 		{name: "upi", op: OpCreate, body: `{"payout_details":{"type":"bank_account","bank_account":{"system_type":"upi","upi":[]}}}`, want: "payout_details.bank_account.system_type: upi is not supported by this server"},
 
@@ -182,8 +195,10 @@ func TestParseRefuses(t *testing.T) {
 		{name: "phone with plus", op: OpCreate, body: object(phoneOf("faster_payment_system", `"phone":"+79990001310"`, `"bank_id":"100000000131"`, `"description":"x"`)), want: inFPS + "phone: must be 10 to 15 digits without a plus"},
 		{name: "bank id", op: OpCreate, body: object(phoneOf("faster_payment_system", `"phone":"79990001310"`, `"bank_id":"131"`, `"description":"x"`)), want: inFPS + "bank_id: must be 12 digits"},
 		{name: "long message", op: OpCreate, body: object(phoneOf("faster_payment_system", `"phone":"79990001310"`, `"bank_id":"100000000131"`, `"description":"`+strings.Repeat("ы", 141)+`"`)), want: inFPS + "description: must be 1 to 140 characters"},
-		{name: "verification as a payout", op: OpInit, body: object(phoneOf(verification, `"phone":"79990001310"`, `"bank_id":"100000000131"`), amountPart),
-			want: "payout_details.bank_account.system_type: faster_payment_system_verification is only possible as a customer verification"},
+		{
+			name: "verification as a payout", op: OpInit, body: object(phoneOf(verification, `"phone":"79990001310"`, `"bank_id":"100000000131"`), amountPart),
+			want: "payout_details.bank_account.system_type: faster_payment_system_verification is only possible as a customer verification",
+		},
 
 		// Verifications.
 		{name: "nothing to verify", op: OpVerify, version: 1, body: `{}`, want: "payment_method: required"},
@@ -196,6 +211,9 @@ func TestParseRefuses(t *testing.T) {
 		{name: "qiwi", op: OpCreate, body: object(walletOf("qiwi", `{}`)), want: "payout_details.wallet.type: qiwi is not supported by this server"},
 		{name: "short wallet", op: OpCreate, body: object(walletOf("yoomoney", `{"account":"4100110000"}`)), want: "payout_details.wallet.yoomoney.account: must be 11 to 20 digits"},
 		{name: "no wallet", op: OpCreate, body: object(walletOf("yoomoney", `[]`)), want: "payout_details.wallet.yoomoney.account: required"},
+
+		{name: "wallet's message of two lines", op: OpCreate, body: object(walletOf("yoomoney", `{"account":"4100110000131","description":"a\nb"}`)), want: "payout_details.wallet.yoomoney.description: must not contain control characters or line breaks"},
+		{name: "wallet without its member", op: OpCreate, body: `{"payout_details":{"type":"wallet"}}`, want: "payout_details.wallet: required"},
 
 		// Amounts.
 		{name: "empty amount", op: OpCreate, body: `{"amount_details":[]}`, want: "amount_details.amount: required; amount_details.currency: required"},
@@ -219,18 +237,27 @@ func TestParseRefuses(t *testing.T) {
 		{name: "name as a number", op: OpCreate, body: `{"participant_details":{"recipient":{"full_name":4242424242424242}}}`, want: "participant_details.recipient.full_name: must be a string"},
 		{name: "name of two lines", op: OpCreate, body: `{"participant_details":{"recipient":{"last_name":"Berg\r"}}}`, want: "participant_details.recipient.last_name: must not contain control characters or line breaks"},
 		{name: "name without end", op: OpCreate, body: `{"participant_details":{"recipient":{"full_name":"` + strings.Repeat("ы", 256) + `"}}}`, want: "participant_details.recipient.full_name: must be at most 255 characters"},
-		{name: "dates", op: OpCreate, body: `{"participant_details":{"recipient":{"date_of_birth":"1990-02-30"},"sender":{"date_of_incorporation":"01.02.2003"}}}`,
-			want: "participant_details.sender.date_of_incorporation: must be a date as YYYY-MM-DD; participant_details.recipient.date_of_birth: must be a date as YYYY-MM-DD"},
-		{name: "addresses", op: OpCreate, body: `{"participant_details":{"sender":{"ipv4":"::1","ipv6":"10.0.0.1"},"recipient":{"ipv4":"10.0.0.256","ipv6":"fe80::1%eth0"}}}`,
-			want: "participant_details.sender.ipv4: must be an IPv4 address; participant_details.sender.ipv6: must be an IPv6 address; participant_details.recipient.ipv4: must be an IPv4 address; participant_details.recipient.ipv6: must be an IPv6 address"},
-		{name: "passport", op: OpCreate, body: `{"participant_details":{"recipient":{"identity_document":{"issue_date":"2003-2-1","id_number":4510}}}}`,
-			want: "participant_details.recipient.identity_document.issue_date: must be a date as YYYY-MM-DD; participant_details.recipient.identity_document.id_number: must be a string"},
+		{name: "NUL in a text", op: OpCreate, body: `{"participant_details":{"sender":{"city":"\u0000"}}}`, want: "participant_details.sender.city: must be at most 1000 characters, none of them NUL"},
+		{
+			name: "dates", op: OpCreate, body: `{"participant_details":{"recipient":{"date_of_birth":"1990-02-30"},"sender":{"date_of_incorporation":"01.02.2003"}}}`,
+			want: "participant_details.sender.date_of_incorporation: must be a date as YYYY-MM-DD; participant_details.recipient.date_of_birth: must be a date as YYYY-MM-DD",
+		},
+		{
+			name: "addresses", op: OpCreate, body: `{"participant_details":{"sender":{"ipv4":"::1","ipv6":"10.0.0.1"},"recipient":{"ipv4":"10.0.0.256","ipv6":"fe80::1%eth0"}}}`,
+			want: "participant_details.sender.ipv4: must be an IPv4 address; participant_details.sender.ipv6: must be an IPv6 address; participant_details.recipient.ipv4: must be an IPv4 address; participant_details.recipient.ipv6: must be an IPv6 address",
+		},
+		{
+			name: "passport", op: OpCreate, body: `{"participant_details":{"recipient":{"identity_document":{"issue_date":"2003-2-1","id_number":4510}}}}`,
+			want: "participant_details.recipient.identity_document.issue_date: must be a date as YYYY-MM-DD; participant_details.recipient.identity_document.id_number: must be a string",
+		},
 		{name: "passport is a string", op: OpCreate, body: `{"participant_details":{"recipient":{"identity_document":"4510"}}}`, want: "participant_details.recipient.identity_document: must be an object"},
 		{name: "customer without reference", op: OpCreate, body: `{"customer":[]}`, want: "customer.reference: required"},
 		{name: "empty reference", op: OpCreate, body: `{"customer":{"reference":""}}`, want: "customer.reference: must be 1 to 255 characters"},
 		{name: "contacts", op: OpCreate, body: `{"customer":{"reference":"r","contacts":{"email":"a@b.example"}}}`, want: "customer.contacts: must be an array"},
-		{name: "contact by contact", op: OpCreate, body: `{"customer":{"reference":"r","contacts":[{"email":"a@b.example"},{"email":"a"},{},{"phone":1},"x"]}}`,
-			want: "customer.contacts[1].email: must be an e-mail address; customer.contacts[2]: must have email or phone; customer.contacts[3].phone: must be a string; customer.contacts[4]: must be an object"},
+		{
+			name: "contact by contact", op: OpCreate, body: `{"customer":{"reference":"r","contacts":[{"email":"a@b.example"},{"email":"a"},{},{"phone":1},"x"]}}`,
+			want: "customer.contacts[1].email: must be an e-mail address; customer.contacts[2]: must have email or phone; customer.contacts[3].phone: must be a string; customer.contacts[4]: must be an object",
+		},
 		{name: "e-mail with a name", op: OpCreate, body: `{"customer":{"reference":"r","contacts":[{"email":"Anna <a@b.example>"}]}}`, want: "customer.contacts[0].email: must be an e-mail address"},
 		{name: "metadata", op: OpCreate, body: `{"metadata":"` + strings.Repeat("x", 64<<10) + `"}`, want: "metadata: must be at most 64 KiB"},
 
@@ -357,6 +384,10 @@ func TestParseAccepts(t *testing.T) {
 			want: Request{Details: session.Details{
 				Participants: json.RawMessage(`{"x":[1.50,"\u0416\/"],"recipient":{"middle_name":"","ipv4":"10.0.0.1","ipv6":"::1","identity_document":{"id_type":"p","issue_date":"2003-02-01"}}}`),
 			}},
+		},
+		{
+			name: "an address of two lines", op: OpCreate, body: `{"participant_details":{"recipient":{"address_line":"a\nb"}}}`,
+			want: Request{Details: session.Details{Participants: json.RawMessage(`{"recipient":{"address_line":"a\nb"}}`)}},
 		},
 		{name: "nobody", op: OpCreate, body: `{"participant_details":{"sender":[],"recipient":{"full_name":null}}}`, want: Request{}},
 		{

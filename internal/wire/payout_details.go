@@ -228,7 +228,7 @@ func (d *document) wallet(at ref) *instrument.Wallet {
 	}
 	if _, inner := d.variant(at, wallets); inner != absent {
 		w.Account = d.required(inner, "account", walletForm)
-		w.Description = d.optional(inner, "description", textForm)
+		w.Description = d.optional(inner, "description", noteForm)
 	}
 	return &w
 }

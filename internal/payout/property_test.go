@@ -1,0 +1,192 @@
+package payout
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/payoutd/payoutd/instrument"
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/webhook"
+	"github.com/payoutd/payoutd/internal/wire"
+	"github.com/payoutd/payoutd/rail"
+)
+
+// Whatever commands come, in whatever order and grouping, right or wrong, the
+// books are clean after every batch, nothing is accepted twice, and no partner
+// is told two ends.
+func TestAnySequenceKeepsTheBooks(t *testing.T) {
+	reached := map[session.State]bool{}
+	rapid.Check(t, func(rt *rapid.T) {
+		l := newLab(t, func(p *partner.Project) {
+			p.Fees = map[instrument.Kind]partner.Fee{instrument.KindCard: {Fixed: 7, PPM: 12_345}}
+			p.SingleRequest = rapid.Bool().Draw(rt, "single request")
+		})
+		defer l.close()
+		m := &model{lab: l, reached: reached, ends: map[id.Payout]string{}}
+		rt.Repeat(map[string]func(*rapid.T){
+			"batch": func(rt *rapid.T) {
+				commands := make([]*pending, rapid.IntRange(1, 8).Draw(rt, "commands"))
+				for i := range commands {
+					commands[i] = &pending{command: m.command(rt), done: make(chan struct{})}
+				}
+				l.engine.commit(commands)
+				for _, c := range commands {
+					if code := fault.CodeOf(c.err); c.err != nil && code == fault.Internal {
+						rt.Fatalf("%T: %v", c.command, c.err)
+					}
+				}
+			},
+			"clock": func(rt *rapid.T) {
+				l.clock.advance(time.Duration(rapid.IntRange(0, 300).Draw(rt, "minutes")) * time.Minute)
+			},
+			"": func(rt *rapid.T) { m.invariants(rt) },
+		})
+	})
+	for _, s := range session.States {
+		if !reached[s] && s != session.Created && s != session.Returned { // nothing returns a payout yet
+			t.Errorf("no sequence reached %s: the test has grown blind", s)
+		}
+	}
+}
+
+// natural is the command that the state of the session waits for.
+const natural = "natural"
+
+type model struct {
+	*lab
+	reached  map[session.State]bool
+	sessions []id.Session
+	ends     map[id.Payout]string // what the wire has said of ended payouts
+}
+
+// command draws one command about one of the sessions so far, or a new one.
+func (m *model) command(rt *rapid.T) command {
+	e, c := m.engine, m.call()
+	c.Key = rapid.SampledFrom([]string{"", "", "", "a", "b"}).Draw(rt, "key")
+	c.Replay = c.Key != "" && rapid.Bool().Draw(rt, "replay")
+	kind := "init"
+	if len(m.sessions) > 0 {
+		kind = rapid.SampledFrom([]string{
+			"init", "create", "start", "confirm", "cancel", "checked", "later", "expire", "intent", "abort",
+			"outcome", "tried", "deposit", natural, natural, natural, natural, natural, natural,
+		}).Draw(rt, "kind")
+	}
+	switch kind {
+	case "deposit":
+		return &deposit{m.project, rapid.Int64Range(1, 5_000).Draw(rt, "minor"), rapid.StringN(1, 2, -1).Draw(rt, "reference")}
+	case "init", "create":
+		number, payout := id.Session(e.ids.Next()), id.Payout(e.ids.Next())
+		r := m.parse(wire.OpInit, cardBody(rapid.Int64Range(1, 60_000).Draw(rt, "minor")))
+		card, err := e.sealed(c, &r)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		m.sessions = append(m.sessions, number)
+		return &request{Call: c, run: func(t *tx) (*session.Session, error) {
+			s := t.draft(number, c)
+			s.Draft = r.Details
+			t.seal(card)
+			t.put(s)
+			if kind == "create" {
+				return s, nil
+			}
+			return s, t.begin(s, payout, c, session.Details{})
+		}}
+	}
+	k := m.key(rapid.SampledFrom(m.sessions).Draw(rt, "session"))
+	w := errand{project: c.Project, task: store.Task{
+		TaskKey: store.TaskKey{SessionKey: k, Kind: rapid.SampledFrom([]store.TaskKind{
+			store.TaskCheck, store.TaskExpire, store.TaskSend, store.TaskQuery,
+		}).Draw(rt, "task")},
+		Fence: rapid.SampledFrom([]int64{0, 0, 0, 1}).Draw(rt, "fence"),
+	}}
+	if s, err := m.store.Session(m.Context(), k); err == nil && len(s.Payouts) > 0 {
+		w.task.Payout = s.Payouts[0].ID
+		m.reached[s.State] = true
+		if kind == natural {
+			w.task.Kind, w.task.Fence = taskOf(s.State), s.Fence
+			kind = map[store.TaskKind]string{
+				store.TaskCheck: "checked", store.TaskExpire: "confirm", store.TaskSend: "intent", store.TaskQuery: "outcome",
+			}[w.task.Kind]
+		}
+	} else if kind == natural {
+		kind = "start"
+	}
+	ask := func(money bool, run func(*tx, *session.Session) error) command {
+		return &request{Call: c, session: k, money: money, run: func(t *tx) (*session.Session, error) {
+			s, err := t.session(k)
+			if err != nil {
+				return nil, err
+			}
+			t.put(s)
+			return s, run(t, s)
+		}}
+	}
+	switch kind {
+	case "start":
+		payout := id.Payout(e.ids.Next())
+		return ask(false, func(t *tx, s *session.Session) error { return t.begin(s, payout, c, session.Details{}) })
+	case "confirm":
+		return ask(false, func(t *tx, s *session.Session) error { return t.confirm(s, c) })
+	case "cancel":
+		return ask(true, func(t *tx, s *session.Session) error { _, err := t.cancel(s, c); return err })
+	case "tried":
+		return &tried{
+			project: c.Project, event: store.EventKey{SessionKey: k, N: rapid.IntRange(1, 2).Draw(rt, "event")},
+			at: e.now(), result: webhook.Result{OK: rapid.Bool().Draw(rt, "delivered")},
+		}
+	}
+	if w.task.Payout == 0 { // no worker has a task without a payout
+		return &deposit{m.project, 1, "nothing to do"}
+	}
+	switch kind {
+	case "checked":
+		return &checked{errand: w, refused: rapid.SampledFrom([]fault.Code{"", "", fault.AccountNotFound}).Draw(rt, "refused")}
+	case "later":
+		return &later{w, e.now()}
+	case "expire":
+		return &expire{w}
+	case "intent":
+		return &intent{w}
+	case "abort":
+		return &abort{w, fault.RoutingInternal}
+	}
+	return &outcome{errand: w, says: rail.Outcome{
+		Status: rapid.SampledFrom([]rail.Status{
+			rail.Unknown, rail.Accepted, rail.Succeeded, rail.Failed, rail.NeverSeen, "?",
+		}).Draw(rt, "status"),
+		Code: rail.IssuerDeclined,
+	}}
+}
+
+func (m *model) invariants(rt *rapid.T) {
+	r, err := Check(m.Context(), m.store)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	if !r.Clean() {
+		rt.Fatalf("the books are not clean: %q", r.Problems)
+	}
+	for _, n := range m.sessions {
+		s, err := m.store.Session(m.Context(), m.key(n))
+		if err != nil {
+			continue // refused before it was written
+		}
+		for i := range s.Payouts {
+			p := &s.Payouts[i]
+			told, now := m.ends[p.ID], p.Show().Payout
+			if told != "" && told != now {
+				rt.Fatalf("payout %s was told %s and is now %s (%s)", p.ID, told, now, p.State)
+			}
+			if p.State.Final() {
+				m.ends[p.ID] = now
+			}
+		}
+	}
+}
