@@ -15,9 +15,13 @@ import (
 
 const hooksMax = 20_000 // events of this node in memory; more are left in the database
 
-// hookWorker delivers webhook events. Signing has a pool of its own, so that it
-// never delays requests; each endpoint has a share of its own, so that a slow
-// one delays nobody else.
+// endpointLimits are generous to a partner with many payouts and still leave
+// room for others when a few hundred endpoints hang.
+var endpointLimits = webhook.Limits{PerEndpoint: 128, Total: 1024}
+
+// hookWorker delivers webhook events. An event is first put on the agenda, then
+// waits in the line of its endpoint, so that a slow one delays nobody else.
+// Signing has a pool of its own, so that it never delays requests.
 type hookWorker struct {
 	*Engine
 	agenda    *agenda[webhook.Event]
@@ -28,15 +32,29 @@ type hookWorker struct {
 	poster    *webhook.Poster
 	wg        sync.WaitGroup
 
-	mu   sync.Mutex
-	held map[store.EventKey]struct{}
+	mu      sync.Mutex
+	held    map[store.EventKey]struct{} // leases to renew
+	lines   map[string]*line            // by endpoint
+	stopped bool
+}
+
+// line is what waits for one endpoint, oldest first.
+type line struct {
+	events []delivery
+	timer  bool // it will be looked at again without anybody's doing
+}
+
+type delivery struct {
+	webhook.Event
+	project *partner.Project
 }
 
 func newHookWorker(e *Engine) *hookWorker {
 	return &hookWorker{
 		Engine: e, agenda: newAgenda[webhook.Event](e.now), poll: make(chan struct{}, 1),
 		signing:   make(chan struct{}, runtime.GOMAXPROCS(0)),
-		endpoints: webhook.NewEndpoints(webhook.Limits{}), poster: webhook.NewPoster(webhook.PosterOptions{}), held: map[store.EventKey]struct{}{},
+		endpoints: webhook.NewEndpoints(endpointLimits), poster: webhook.NewPoster(webhook.PosterOptions{}),
+		held: map[store.EventKey]struct{}{}, lines: map[string]*line{},
 	}
 }
 
@@ -101,6 +119,9 @@ func (w *hookWorker) run(ctx, calls context.Context) {
 		case <-w.poll:
 		}
 	}
+	w.mu.Lock()
+	w.stopped = true
+	w.mu.Unlock()
 	w.wg.Wait()
 }
 
@@ -115,8 +136,7 @@ func (w *hookWorker) claim(ctx context.Context) []webhook.Event {
 	return events
 }
 
-// start delivers an event in a goroutine of its own, unless its endpoint is
-// full or known to be down: then it waits in memory.
+// start puts an event into the line of its endpoint.
 func (w *hookWorker) start(ctx context.Context, e webhook.Event) {
 	project, ok := w.Caller(e.Project)
 	if !ok {
@@ -124,12 +144,50 @@ func (w *hookWorker) start(ctx context.Context, e webhook.Event) {
 		w.drop(&e)
 		return
 	}
-	release, wait, ok := w.endpoints.Acquire(project.Webhook, w.real())
-	if !ok {
-		w.agenda.add(w.now().Add(wait), e)
-		return
+	endpoint := webhook.Endpoint(project.Webhook)
+	w.mu.Lock()
+	l := w.lines[endpoint]
+	if l == nil {
+		l = &line{}
+		w.lines[endpoint] = l
 	}
-	w.wg.Go(func() { w.deliver(ctx, e, project.Project, release) })
+	l.events = append(l.events, delivery{e, project.Project})
+	w.mu.Unlock()
+	w.pump(ctx, endpoint)
+}
+
+// pump delivers from the line of an endpoint as long as the endpoint has room.
+// It is called again by each delivery that ends, and after a while where the
+// endpoint is down or others take all the room.
+func (w *hookWorker) pump(ctx context.Context, endpoint string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.lines[endpoint]
+	for l != nil && len(l.events) > 0 && !w.stopped {
+		next := l.events[0]
+		release, wait, ok := w.endpoints.Acquire(next.project.Webhook, w.real())
+		if !ok {
+			if !l.timer {
+				l.timer = true
+				time.AfterFunc(wait, func() {
+					w.mu.Lock()
+					l.timer = false
+					w.mu.Unlock()
+					w.pump(ctx, endpoint)
+				})
+			}
+			return
+		}
+		l.events[0] = delivery{}
+		l.events = l.events[1:]
+		w.wg.Go(func() {
+			w.deliver(ctx, next.Event, next.project, release)
+			w.pump(ctx, endpoint)
+		})
+	}
+	if l != nil && len(l.events) == 0 && !l.timer {
+		delete(w.lines, endpoint)
+	}
 }
 
 func (w *hookWorker) deliver(ctx context.Context, e webhook.Event, project *partner.Project, release func(ok bool)) {
@@ -138,8 +196,7 @@ func (w *hookWorker) deliver(ctx context.Context, e webhook.Event, project *part
 		if err != nil {
 			release(true) // it is not the endpoint's fault
 			w.log.Error("signing a webhook", "project", e.Project, "event", e.ID, "error", err)
-			e.Due = w.now().Add(retryGap)
-			w.agenda.add(e.Due, e)
+			w.agenda.add(w.now().Add(retryGap), e)
 			return
 		}
 		e.Signature = signature

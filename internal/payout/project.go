@@ -12,6 +12,10 @@ import (
 	"github.com/payoutd/payoutd/sign"
 )
 
+// updatesMax bounds how often a change of a project is tried when others come
+// first, or the database is too busy to tell.
+const updatesMax = 10
+
 // Caller is a project with the keys that may sign for it.
 type Caller struct {
 	*partner.Project
@@ -54,7 +58,7 @@ func (e *Engine) CreateProject(ctx context.Context, p partner.Project) error {
 // UpdateProject changes a project; it holds at once on this node and within a
 // second on others. change may run again if another change came between.
 func (e *Engine) UpdateProject(ctx context.Context, p id.Project, change func(*partner.Project) error) error {
-	for {
+	for tries := 1; ; tries++ {
 		all, err := e.store.Projects(ctx)
 		if err != nil {
 			return err
@@ -74,7 +78,7 @@ func (e *Engine) UpdateProject(ctx context.Context, p id.Project, change func(*p
 		switch err := e.store.UpdateProject(ctx, *found); {
 		case err == nil:
 			return e.loadProjects(ctx)
-		case fault.CodeOf(err) != fault.Busy || ctx.Err() != nil:
+		case fault.CodeOf(err) != fault.Busy || tries == updatesMax:
 			return err
 		}
 	}

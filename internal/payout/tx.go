@@ -3,6 +3,7 @@ package payout
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
@@ -45,11 +46,16 @@ func newBatch(e *Engine, number id.Batch, now time.Time, rows *store.Rows) *batc
 }
 
 // decide runs one command on what the commands before it have left. A command
-// that is refused leaves nothing behind.
-func (b *batch) decide(c command) (Answer, error) {
-	t := &tx{batch: b, own: store.Changes{}}
-	answer, err := c.decide(t)
-	if err != nil {
+// that is refused, or that trips over a fault of ours, leaves nothing behind.
+func (b *batch) decide(c command) (answer Answer, err error) {
+	t := &tx{batch: b}
+	defer func() {
+		if r := recover(); r != nil {
+			b.log.Error("a command panicked", "command", fmt.Sprintf("%T", c), "panic", r, "stack", string(debug.Stack()))
+			answer, err = Answer{}, fault.New(fault.Internal, "internal failure")
+		}
+	}()
+	if answer, err = c.decide(t); err != nil {
 		return Answer{}, err
 	}
 	t.accept()
@@ -94,7 +100,7 @@ func (t *tx) put(s *session.Session) {
 	t.own.Sessions = append(t.own.Sessions, s)
 }
 
-// books returns the book of a project, to be changed in place.
+// ledger returns the book of a project, to be changed in place.
 func (t *tx) ledger(p id.Project) (*ledger.Book, error) {
 	if t.book == nil {
 		b, ok := t.rows.Books[p]

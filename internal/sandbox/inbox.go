@@ -38,6 +38,9 @@ type Delivery struct {
 	EventTime     string    `json:"event_time"`
 	// Body is what came, compacted; a body that is not JSON is a JSON string.
 	Body json.RawMessage `json:"body"`
+	// Raw is what came to the byte, in Base64 as Signature is: what to verify.
+	Raw       []byte `json:"raw"`
+	Signature string `json:"signature"`
 }
 
 // Inbox stands for the partners' servers: it takes what payoutd delivers and
@@ -95,6 +98,8 @@ func (i *Inbox) receive(name string, header http.Header, body []byte) {
 		EventID:       header.Get(headerEventID),
 		EventSequence: header.Get(headerEventSequence),
 		EventTime:     header.Get(headerEventTime),
+		Raw:           body,
+		Signature:     header.Get(sign.HeaderSign),
 	}
 	var said struct {
 		Type    string `json:"type"`

@@ -36,9 +36,10 @@ type Store interface {
 
 	// ClaimTasks takes up to limit tasks that are due and that nobody holds a
 	// lease of, oldest due first, gives node the lease of them for the given
-	// time, and raises the fence of their sessions. due is compared with the
-	// product's clock, which a sandbox may move; now is the real time, which
-	// leases go by. kinds limits what is taken; none means all kinds.
+	// time, and raises the fence of their sessions, of each once, and with it
+	// the revision. due is compared with the product's clock, which a sandbox
+	// may move; now is the real time, which leases go by: a lease that ends at
+	// now has ended. kinds limits what is taken; none means all kinds.
 	ClaimTasks(ctx context.Context, node string, due, now time.Time, lease time.Duration, limit int, kinds ...TaskKind) ([]Task, error)
 	// ClaimEvents does the same for undelivered webhook events; there is no fence.
 	ClaimEvents(ctx context.Context, node string, due, now time.Time, lease time.Duration, limit int) ([]webhook.Event, error)
@@ -194,7 +195,7 @@ type Alarm struct {
 // Reads names the rows of a batch. Duplicates are allowed.
 type Reads struct {
 	Sessions []SessionKey // with payouts and undelivered events
-	Outbox   []SessionKey // undelivered events alone
+	Outbox   []SessionKey // undelivered events alone; it locks the session all the same
 	Books    []id.Project
 	Keys     []KeyRef
 }
@@ -212,18 +213,19 @@ type Rows struct {
 type Changes struct {
 	Batch id.Batch
 	Keys  []KeyRecord // new
-	// Sessions are new or changed, with all their payouts; Revision is the one
-	// that was loaded, 0 for a new one, and is raised by the engine.
+	// Sessions are new or changed, with all their payouts in the same order;
+	// Revision is the one that was loaded, 0 for a new one, and is raised by the
+	// engine. Version, CreatedAt and the Details of a payout are written once.
 	Sessions []*session.Session
 	// Books changed, with the Revision that was loaded.
 	Books      []*ledger.Book
 	Entries    []ledger.Entry    // new
 	Attempts   []Attempt         // new or changed
 	Cards      []vault.Sealed    // new
-	Events     []webhook.Event   // new or changed
+	Events     []webhook.Event   // new or changed; only the state of a delivery changes
 	Deliveries []webhook.Attempt // new
 	Tasks      []Task            // new or changed, by key
-	TasksDone  []TaskKey         // to be removed; one that is not there is no error
+	TasksDone  []TaskKey         // to be removed before Tasks are written; one that is not there is no error
 	Alarms     []Alarm           // new
 }
 

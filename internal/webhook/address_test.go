@@ -109,7 +109,7 @@ func FuzzCheckURL(f *testing.F) {
 		if open != nil && closed == nil {
 			t.Errorf("%q is accepted only where private addresses are not", raw)
 		}
-		if endpointOf(raw) == "" && raw != "" {
+		if Endpoint(raw) == "" && raw != "" {
 			t.Errorf("%q has no endpoint", raw)
 		}
 	})

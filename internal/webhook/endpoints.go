@@ -75,7 +75,7 @@ func NewEndpoints(l Limits) *Endpoints {
 // is nil and wait, always above zero, is how long to put the delivery off: the
 // breaker is open until then, or all slots are taken.
 func (p *Endpoints) Acquire(url string, now time.Time) (release func(ok bool), wait time.Duration, ok bool) {
-	key := endpointOf(url)
+	key := Endpoint(url)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.now = now
@@ -155,8 +155,8 @@ func (p *Endpoints) sweep() {
 	}
 }
 
-// endpointOf is the host and port of a URL; the URL itself where it has none.
-func endpointOf(raw string) string {
+// Endpoint is the host and port of a URL; the URL itself where it has none.
+func Endpoint(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" {
 		return raw

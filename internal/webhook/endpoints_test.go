@@ -242,8 +242,8 @@ func TestEndpointOf(t *testing.T) {
 		{"no URLs", "%", "%%", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := endpointOf(c.a) == endpointOf(c.b); got != c.same {
-				t.Errorf("%q and %q: same %v, want %v", endpointOf(c.a), endpointOf(c.b), got, c.same)
+			if got := Endpoint(c.a) == Endpoint(c.b); got != c.same {
+				t.Errorf("%q and %q: same %v, want %v", Endpoint(c.a), Endpoint(c.b), got, c.same)
 			}
 		})
 	}

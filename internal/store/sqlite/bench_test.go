@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,88 +26,142 @@ import (
 // its payout, a hold, an event and a task; one operation is one such command.
 func BenchmarkCommit(b *testing.B) {
 	for _, size := range []int{1, 16, 256} {
-		b.Run("batch="+strconv.Itoa(size), func(b *testing.B) { commitHolds(b, size) })
+		b.Run("batch="+strconv.Itoa(size), func(b *testing.B) {
+			w := newWorkload(b)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for done := 0; done < b.N; done += size {
+				w.start(b, min(size, b.N-done))
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commands/s")
+		})
 	}
 }
 
-func commitHolds(b *testing.B, size int) {
-	ctx := context.Background()
-	s, err := sqlite.Open(ctx, filepath.Join(b.TempDir(), "payoutd.db"), nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = s.Close() }()
-	const project = id.Project("demo")
-	if err := s.CreateProject(ctx, partner.Project{ID: project, Credit: 1 << 60}); err != nil {
-		b.Fatal(err)
-	}
-	at := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
-	ids := id.NewGenerator(time.Now)
-	body := make([]byte, 0, 1024)
-	for range 20 {
-		body = fmt.Appendf(body, `{"payment_session":{"id":"ps_%d","status":"ok"}}`, 123456)
+// BenchmarkStep loads a stored session with its event, and changes it as the
+// answer of a rail does: its payout, a settlement, another event, no task any more.
+func BenchmarkStep(b *testing.B) {
+	const size = 256
+	w := newWorkload(b)
+	for made := 0; made < b.N; made += size {
+		w.start(b, min(size, b.N-made))
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
-	for written := 0; written < b.N; written += size {
-		n := min(size, b.N-written)
-		reads := store.Reads{Books: []id.Project{project}}
-		for i := range n {
-			reads.Keys = append(reads.Keys, store.KeyRef{Project: project, Scope: store.ScopeAPI, Key: keyOf(written + i)})
-		}
-		err := s.Commit(ctx, reads, func(rows *store.Rows) (*store.Changes, error) {
-			c := &store.Changes{Batch: id.Batch(ids.Next())}
-			book := rows.Books[project]
-			for i := range n {
-				one := session.Session{
-					Project: project, ID: id.Session(ids.Next()), Version: 2, State: session.Awaiting, Events: 1,
-					CreatedAt: at, UpdatedAt: at,
-				}
-				one.Payouts = []session.Payout{{
-					ID: id.Payout(ids.Next()), State: session.Awaiting, Fee: 1000, Rail: "cards", CreatedAt: at,
-					Details: session.Details{
-						Instrument:   &instrument.Instrument{Card: &instrument.Card{BIN: "220000", Last4: "1317", Brand: instrument.Mir, Sealed: 42}},
-						Amount:       &money.Amount{Minor: 100_00, Currency: money.RUB},
-						Recipient:    "Ivan Ivanov",
-						Participants: json.RawMessage(`{"recipient":{"full_name":"Ivan Ivanov","first_name":"Ivan","last_name":"Ivanov"}}`),
-						Metadata:     json.RawMessage(`{"order": "17", "note": "payout for the week, paid on time"}`),
-					},
-				}}
-				e := ledger.Hold(100_00, 1000)
-				e.Session, e.Payout = one.ID, one.Payouts[0].ID
-				e, err := book.Post(e, at)
-				if err != nil {
-					return nil, err
-				}
-				book.Events++
-				k := store.SessionKey{Project: project, Session: one.ID}
-				c.Sessions = append(c.Sessions, &one)
-				c.Entries = append(c.Entries, e)
-				c.Events = append(c.Events, webhook.Event{
-					Project: project, Session: one.ID, N: 1, ID: id.Event(ids.Next()), Seq: book.Events,
-					Type: string(session.ReadyToConfirm), Body: body, Status: webhook.Pending, CreatedAt: at, Due: at,
-				})
-				c.Keys = append(c.Keys, store.KeyRecord{
-					KeyRef: store.KeyRef{Project: project, Scope: store.ScopeAPI, Key: keyOf(written + i)},
-					Answer: body[:500], At: at,
-				})
-				c.Tasks = append(c.Tasks, store.Task{
-					TaskKey: store.TaskKey{SessionKey: k, Payout: e.Payout, Kind: store.TaskExpire}, Due: at.Add(4 * time.Hour),
-				})
-			}
-			c.Books = append(c.Books, book)
-			return c, nil
-		})
-		if err != nil {
-			b.Fatal(err)
-		}
+	for done := 0; done < b.N; done += size {
+		w.step(b, w.started[done:min(done+size, b.N)])
 	}
-	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commands/s")
 }
 
-// keyOf is as random as partners' keys are.
-func keyOf(n int) string {
-	sum := sha256.Sum256([]byte(strconv.Itoa(n)))
-	return fmt.Sprintf("%x", sum[:16])
+type workload struct {
+	store   *sqlite.Store
+	ids     *id.Generator
+	at      time.Time
+	body    []byte
+	started []store.SessionKey
+}
+
+const demo = id.Project("demo")
+
+func newWorkload(b *testing.B) *workload {
+	s, err := sqlite.Open(context.Background(), filepath.Join(b.TempDir(), "payoutd.db"), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	if err := s.CreateProject(context.Background(), partner.Project{ID: demo, Credit: 1 << 60}); err != nil {
+		b.Fatal(err)
+	}
+	return &workload{
+		store: s, ids: id.NewGenerator(time.Now), at: time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC),
+		body: []byte(strings.Repeat(`{"payment_session":{"id":"ps_123456","status":"ok"}}`, 20)), // 1 KB
+	}
+}
+
+func (w *workload) commit(b *testing.B, reads store.Reads, decide func(*store.Rows, *store.Changes) error) {
+	err := w.store.Commit(context.Background(), reads, func(rows *store.Rows) (*store.Changes, error) {
+		c := &store.Changes{Batch: id.Batch(w.ids.Next()), Books: []*ledger.Book{rows.Books[demo]}}
+		return c, decide(rows, c)
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// start starts n payouts in one batch.
+func (w *workload) start(b *testing.B, n int) {
+	reads := store.Reads{Books: []id.Project{demo}}
+	for i := range n {
+		sum := sha256.Sum256([]byte(strconv.Itoa(len(w.started) + i))) // keys are as random as those of partners
+		reads.Keys = append(reads.Keys, store.KeyRef{Project: demo, Scope: store.ScopeAPI, Key: fmt.Sprintf("%x", sum[:16])})
+	}
+	w.commit(b, reads, func(rows *store.Rows, c *store.Changes) error {
+		for _, key := range reads.Keys {
+			s := w.session()
+			k := store.SessionKey{Project: demo, Session: s.ID}
+			if err := w.post(rows, c, s, ledger.Hold(100_00, 10_00)); err != nil {
+				return err
+			}
+			c.Sessions = append(c.Sessions, s)
+			c.Events = append(c.Events, w.event(rows, s, session.ReadyToConfirm))
+			c.Keys = append(c.Keys, store.KeyRecord{KeyRef: key, Answer: w.body[:512], At: w.at})
+			c.Tasks = append(c.Tasks, store.Task{
+				TaskKey: store.TaskKey{SessionKey: k, Payout: s.Payouts[0].ID, Kind: store.TaskExpire}, Due: w.at.Add(4 * time.Hour),
+			})
+			w.started = append(w.started, k)
+		}
+		return nil
+	})
+}
+
+// step ends payouts that were started, in one batch.
+func (w *workload) step(b *testing.B, keys []store.SessionKey) {
+	w.commit(b, store.Reads{Books: []id.Project{demo}, Sessions: keys}, func(rows *store.Rows, c *store.Changes) error {
+		for _, k := range keys {
+			s := rows.Sessions[k]
+			p := &s.Payouts[0]
+			s.State, p.State, p.FinishedAt, p.Info.RRN = session.Paid, session.Paid, w.at, "123456789012"
+			s.Events++
+			if err := w.post(rows, c, s, ledger.Settle(100_00, 10_00, "cards")); err != nil {
+				return err
+			}
+			c.Sessions = append(c.Sessions, s)
+			c.Events = append(c.Events, w.event(rows, s, session.PaymentFinished))
+			c.TasksDone = append(c.TasksDone, store.TaskKey{SessionKey: k, Payout: p.ID, Kind: store.TaskExpire})
+		}
+		return nil
+	})
+}
+
+func (w *workload) session() *session.Session {
+	return &session.Session{
+		Project: demo, ID: id.Session(w.ids.Next()), Version: 2, State: session.Awaiting, Events: 1, CreatedAt: w.at, UpdatedAt: w.at,
+		Payouts: []session.Payout{{
+			ID: id.Payout(w.ids.Next()), State: session.Awaiting, Fee: 10_00, Rail: "cards", CreatedAt: w.at,
+			Details: session.Details{
+				Instrument:   &instrument.Instrument{Card: &instrument.Card{BIN: "220000", Last4: "1317", Brand: instrument.Mir, Sealed: 42}},
+				Amount:       &money.Amount{Minor: 100_00, Currency: money.RUB},
+				Recipient:    "Ivan Ivanov",
+				Participants: json.RawMessage(`{"recipient":{"full_name":"Ivan Ivanov","first_name":"Ivan","last_name":"Ivanov"}}`),
+				Metadata:     json.RawMessage(`{"order": "17", "note": "payout for the week, paid on time"}`),
+			},
+		}},
+	}
+}
+
+func (w *workload) event(rows *store.Rows, s *session.Session, hook session.Hook) webhook.Event {
+	book := rows.Books[demo]
+	book.Events++
+	return webhook.Event{
+		Project: demo, Session: s.ID, N: s.Events, ID: id.Event(w.ids.Next()), Seq: book.Events,
+		Type: string(hook), Body: w.body, Status: webhook.Pending, CreatedAt: w.at, Due: w.at,
+	}
+}
+
+func (w *workload) post(rows *store.Rows, c *store.Changes, s *session.Session, e ledger.Entry) error {
+	e.Session, e.Payout = s.ID, s.Payouts[0].ID
+	e, err := rows.Books[demo].Post(e, w.at)
+	c.Entries = append(c.Entries, e)
+	return err
 }

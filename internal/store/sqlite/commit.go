@@ -65,7 +65,7 @@ func (s *Store) Committed(ctx context.Context, batch id.Batch) (bool, error) {
 	var written bool
 	err := s.readers.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?)`, batch).Scan(&written)
 	if err != nil {
-		return false, failed(err, "look up batch %d", batch)
+		return false, s.failed(err, "look up batch %d", batch)
 	}
 	return written, nil
 }

@@ -28,7 +28,7 @@ func (s *Store) Projects(ctx context.Context) ([]partner.Project, error) {
 	rows, err := s.readers.QueryContext(ctx, selectProjects)
 	projects, err := collect(all(rows, err, scanProject))
 	if err != nil {
-		return nil, failed(err, "read the projects")
+		return nil, s.failed(err, "read the projects")
 	}
 	return projects, nil
 }
@@ -37,7 +37,7 @@ func (s *Store) Projects(ctx context.Context) ([]partner.Project, error) {
 func (s *Store) ProjectsRevision(ctx context.Context) (int64, error) {
 	var revision int64
 	if err := s.readers.QueryRowContext(ctx, `SELECT revision FROM projects_revision`).Scan(&revision); err != nil {
-		return 0, failed(err, "read the revision of the projects")
+		return 0, s.failed(err, "read the revision of the projects")
 	}
 	return revision, nil
 }

@@ -23,7 +23,7 @@ func (s *Store) Session(ctx context.Context, k store.SessionKey) (*session.Sessi
 	rows, err := s.sessionByKey.QueryContext(ctx, k.Project, k.Session)
 	found, err := one(sessions(rows, err))
 	if err != nil {
-		return nil, failed(err, "read %s", k.Session)
+		return nil, s.failed(err, "read %s", k.Session)
 	}
 	return found, nil
 }
@@ -33,7 +33,7 @@ func (s *Store) Book(ctx context.Context, p id.Project) (*ledger.Book, error) {
 	rows, err := s.bookByProject.QueryContext(ctx, p)
 	b, err := one(all(rows, err, scanBook))
 	if err != nil {
-		return nil, failed(err, "read the book of %s", p)
+		return nil, s.failed(err, "read the book of %s", p)
 	}
 	return b, nil
 }
@@ -45,7 +45,7 @@ func (s *Store) Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed
 	err := s.readers.QueryRowContext(ctx, `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = ? AND id = ?`, p, c).
 		Scan(&sealed.Ciphertext, &sealed.Fingerprint, &created)
 	if err != nil {
-		return vault.Sealed{}, failed(err, "read a sealed card of %s", p)
+		return vault.Sealed{}, s.failed(err, "read a sealed card of %s", p)
 	}
 	sealed.CreatedAt = instant(created)
 	return sealed, nil
@@ -63,7 +63,7 @@ func (s *Store) Deliveries(ctx context.Context, k store.SessionKey) ([]webhook.A
 		return a, err
 	}))
 	if err != nil {
-		return nil, failed(err, "read the deliveries of %s", k.Session)
+		return nil, s.failed(err, "read the deliveries of %s", k.Session)
 	}
 	return log, nil
 }
@@ -82,7 +82,7 @@ func (s *Store) Alarms(ctx context.Context, limit int) ([]store.Alarm, error) {
 		return a, err
 	}))
 	if err != nil {
-		return nil, failed(err, "read the alarms")
+		return nil, s.failed(err, "read the alarms")
 	}
 	return alarms, nil
 }
@@ -91,7 +91,7 @@ func (s *Store) Alarms(ctx context.Context, limit int) ([]store.Alarm, error) {
 func (s *Store) Setting(ctx context.Context, name string) ([]byte, error) {
 	var value []byte
 	if err := s.readers.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = ?`, name).Scan(&value); err != nil {
-		return nil, failed(err, "read setting %s", name)
+		return nil, s.failed(err, "read setting %s", name)
 	}
 	return value, nil
 }

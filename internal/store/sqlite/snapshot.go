@@ -18,13 +18,13 @@ import (
 func (s *Store) Snapshot(ctx context.Context, read func(store.Snapshot) error) error {
 	tx, err := s.snapshots.BeginTx(ctx, nil)
 	if err != nil {
-		return failed(err, "begin a snapshot")
+		return s.failed(err, "begin a snapshot")
 	}
 	defer func() { _ = tx.Rollback() }() // there is nothing to commit
 	// SQLite takes its view at the first read, not at BEGIN.
 	var revision int64
 	if err := tx.QueryRowContext(ctx, `SELECT revision FROM projects_revision`).Scan(&revision); err != nil {
-		return failed(err, "begin a snapshot")
+		return s.failed(err, "begin a snapshot")
 	}
 	return read(snapshot{tx})
 }

@@ -9,6 +9,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
@@ -62,17 +63,17 @@ func Open(ctx context.Context, path string, log *slog.Logger) (_ *Store, err err
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, log: log, lock: lock}
+	db, err := connect(path, "rw", writerPragmas, 1)
+	if err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
+	s := &Store{path: path, log: log, lock: lock, writer: newWriter(db, log)}
 	defer func() {
 		if err != nil {
 			_ = s.Close()
 		}
 	}()
-	db, err := connect(path, "rwc", writerPragmas, 1)
-	if err != nil {
-		return nil, err
-	}
-	s.writer = newWriter(db, log)
 	if err := migrate(ctx, db, path, log); err != nil {
 		return nil, err
 	}
@@ -96,6 +97,7 @@ func Open(ctx context.Context, path string, log *slog.Logger) (_ *Store, err err
 // lets go of it. Calls that come later fail with fault.Busy.
 func (s *Store) Close() (err error) {
 	s.closing.Do(func() {
+		s.writer.stop()
 		// The writer goes last: SQLite writes the log back when the last
 		// connection closes, which can't be one that only reads.
 		for _, db := range []*sql.DB{s.readers, s.snapshots} {
@@ -103,15 +105,22 @@ func (s *Store) Close() (err error) {
 				err = firstError(err, db.Close())
 			}
 		}
-		if s.writer != nil {
-			err = firstError(err, s.writer.close())
-		}
+		err = firstError(err, s.writer.close())
 		err = firstError(err, s.lock.Close())
 	})
 	if err != nil {
 		return failed(err, "close %s", s.path)
 	}
 	return nil
+}
+
+// failed is failed, for calls that go past the writer: a pool that was closed
+// says so in words only.
+func (s *Store) failed(err error, format string, args ...any) error {
+	if s.writer.stopped() {
+		err = fmt.Errorf("%w: %w", errClosed, err)
+	}
+	return failed(err, format, args...)
 }
 
 // connect prepares connections to the file; none is opened before it is needed.

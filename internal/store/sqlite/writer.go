@@ -37,10 +37,8 @@ func (e errCommit) Unwrap() error { return e.error }
 // bounds the wait for the turn; what has begun is not interrupted, so that a
 // caller who gives up leaves no half-known outcome behind.
 func (w *writer) transact(ctx context.Context, do func() (write bool, err error)) (err error) {
-	select {
-	case <-w.closed:
+	if w.stopped() {
 		return errClosed
-	default:
 	}
 	select {
 	case w.turn <- struct{}{}:
@@ -138,9 +136,20 @@ func (w *writer) drop() {
 	w.conn, w.statements = nil, nil
 }
 
-// close waits for the turn, and keeps it.
+// stop turns away all that have no turn yet.
+func (w *writer) stop() { close(w.closed) }
+
+func (w *writer) stopped() bool {
+	select {
+	case <-w.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// close, after stop, waits for the turn and keeps it.
 func (w *writer) close() error {
-	close(w.closed)
 	w.turn <- struct{}{}
 	w.drop()
 	return w.db.Close()

@@ -114,6 +114,9 @@ func creditMovesTheLine(b *bed) {
 
 	book := b.book("p") // read before the line moves, written after
 	b.must(set(8_00))
+	if moved := b.book("p"); moved.Revision <= book.Revision {
+		b.Errorf("the book has revision %d after its line moved, and had %d", moved.Revision, book.Revision)
+	}
 	err = b.try(store.Reads{}, func(_ *store.Rows, c *store.Changes) error { return post(c, book, ledger.Hold(1_00, 0)) })
 	b.refused(err, fault.Internal, "a hold by the old line")
 	same(b, "available", b.book("p").Balance.Available, -8_00)

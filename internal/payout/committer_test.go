@@ -1,0 +1,135 @@
+package payout
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/store"
+)
+
+// faultyStore lets a test break the writing of a batch.
+type faultyStore struct {
+	store.Store
+	commits   int
+	before    func(*store.Changes) error // instead of writing
+	after     func() error               // instead of the answer, once it is written
+	committed func() (bool, error)
+}
+
+func (f *faultyStore) Commit(ctx context.Context, r store.Reads, decide func(*store.Rows) (*store.Changes, error)) error {
+	f.commits++
+	err := f.Store.Commit(ctx, r, func(rows *store.Rows) (*store.Changes, error) {
+		c, err := decide(rows)
+		if err == nil && f.before != nil {
+			err = f.before(c)
+		}
+		return c, err
+	})
+	if err == nil && f.after != nil {
+		return f.after()
+	}
+	return err
+}
+
+func (f *faultyStore) Committed(ctx context.Context, b id.Batch) (bool, error) {
+	if f.committed != nil {
+		return f.committed()
+	}
+	return f.Store.Committed(ctx, b)
+}
+
+type panicking struct{}
+
+func (panicking) reads(*store.Reads)         {}
+func (panicking) decide(*tx) (Answer, error) { panic("a fault of ours") }
+
+func deposits(l *lab, references ...string) []*pending {
+	var all []*pending
+	for _, r := range references {
+		all = append(all, &pending{command: &deposit{l.project, 100, r}, done: make(chan struct{})})
+	}
+	return all
+}
+
+func TestFailedBatch(t *testing.T) {
+	poison := fault.New(fault.Internal, "guard")
+	for _, c := range []struct {
+		name      string
+		set       func(*faultyStore)
+		failed    fault.Code // of the batch's second command, "" for none
+		neighbour fault.Code // of the others
+		commits   int
+	}{
+		{"all well", func(*faultyStore) {}, "", "", 1},
+		{"one is guilty", func(f *faultyStore) {
+			f.before = func(c *store.Changes) error {
+				for _, e := range c.Entries {
+					if e.Reference == "b" {
+						return poison
+					}
+				}
+				return nil
+			}
+		}, fault.Internal, "", 4},
+		{"the database is full", func(f *faultyStore) {
+			f.before = func(*store.Changes) error { return fault.New(fault.Busy, "full") }
+		}, fault.Busy, fault.Busy, 1},
+		{"the answer is lost, it was written", func(f *faultyStore) {
+			f.after = func() error { return store.ErrUnknown }
+		}, "", "", 1},
+		{"the answer is lost, it was not written", func(f *faultyStore) {
+			f.before = func(*store.Changes) error { return store.ErrUnknown }
+		}, fault.Busy, fault.Busy, 1},
+		{"the answer is lost and can't be looked up at first", func(f *faultyStore) {
+			f.after = func() error { return store.ErrUnknown }
+			tries := 0
+			f.committed = func() (bool, error) {
+				if tries++; tries < 3 {
+					return false, errors.New("no connection")
+				}
+				return true, nil
+			}
+		}, "", "", 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLab(t)
+			broken := &faultyStore{Store: l.store}
+			c.set(broken)
+			l.engine.store = broken
+			batch := deposits(l, "a", "b", "c")
+			l.engine.commit(batch)
+			for i, p := range batch {
+				want := c.neighbour
+				if i == 1 {
+					want = c.failed
+				}
+				if got := fault.CodeOf(p.err); (p.err == nil) != (want == "") || p.err != nil && got != want {
+					t.Errorf("command %d: %v, want %q", i, p.err, want)
+				}
+			}
+			if broken.commits != c.commits {
+				t.Errorf("%d transactions, want %d", broken.commits, c.commits)
+			}
+			l.engine.store = l.store
+			l.clean()
+		})
+	}
+}
+
+func TestPanicCostsItsNeighboursNothing(t *testing.T) {
+	l := newLab(t)
+	batch := deposits(l, "a", "b")
+	batch = append(batch, &pending{command: panicking{}, done: make(chan struct{})})
+	batch[1], batch[2] = batch[2], batch[1]
+	l.engine.commit(batch)
+	if batch[0].err != nil || batch[2].err != nil || fault.CodeOf(batch[1].err) != fault.Internal {
+		t.Errorf("errors %v, %v, %v", batch[0].err, batch[1].err, batch[2].err)
+	}
+	if got := l.available(); got != 100_200 {
+		t.Errorf("available %d", got)
+	}
+	l.clean()
+}
