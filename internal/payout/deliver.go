@@ -24,6 +24,7 @@ var endpointLimits = webhook.Limits{PerEndpoint: 128, Total: 1024}
 // Signing has a pool of its own, so that it never delays requests.
 type hookWorker struct {
 	*Engine
+	mine      bool // this node delivers
 	agenda    *agenda[webhook.Event]
 	count     atomic.Int64
 	poll      chan struct{}
@@ -58,7 +59,7 @@ func newHookWorker(e *Engine) *hookWorker {
 	}
 }
 
-func (w *hookWorker) room() bool { return w.count.Load() < hooksMax }
+func (w *hookWorker) room() bool { return w.mine && w.count.Load() < hooksMax }
 
 func eventKey(e *webhook.Event) store.EventKey {
 	return store.EventKey{SessionKey: store.SessionKey{Project: e.Project, Session: e.Session}, N: e.N}

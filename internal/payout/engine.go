@@ -15,6 +15,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,6 +62,9 @@ type Options struct {
 	ServerKeys map[partner.KeyType]sign.PrivateKey
 	// Sandbox gives every project every method.
 	Sandbox bool
+	// Roles are what Run does on this node; nil means all of them. What a node
+	// does not do it leaves to others that share the database.
+	Roles []Role
 	// QueryGapMax bounds the gaps between questions about an unclear payout;
 	// 0 means 5 minutes.
 	QueryGapMax time.Duration
@@ -72,6 +76,15 @@ type Options struct {
 	Log     *slog.Logger          // nil discards
 	Metrics prometheus.Registerer // nil keeps none
 }
+
+// Role is a part of the work behind the API.
+type Role string
+
+// The roles.
+const (
+	RoleWork    Role = "work"    // tasks: checks, time-outs, rails
+	RoleWebhook Role = "webhook" // deliveries
+)
 
 // Engine runs payouts. Its methods are safe for concurrent use.
 type Engine struct {
@@ -128,6 +141,8 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		e.byName[r.Name()] = r
 	}
 	e.tasksWorker, e.hooks = newTaskWorker(e), newHookWorker(e)
+	e.tasksWorker.mine = o.Roles == nil || slices.Contains(o.Roles, RoleWork)
+	e.hooks.mine = o.Roles == nil || slices.Contains(o.Roles, RoleWebhook)
 	if err := e.loadProjects(ctx); err != nil {
 		return nil, err
 	}
@@ -373,8 +388,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer cut()
 	context.AfterFunc(ctx, func() { time.AfterFunc(graceMax, cut) })
 	var workers sync.WaitGroup
-	workers.Go(func() { e.tasksWorker.run(ctx, calls) })
-	workers.Go(func() { e.hooks.run(ctx, calls) })
+	if e.tasksWorker.mine {
+		workers.Go(func() { e.tasksWorker.run(ctx, calls) })
+	}
+	if e.hooks.mine {
+		workers.Go(func() { e.hooks.run(ctx, calls) })
+	}
 	workers.Go(func() { e.watchProjects(ctx) })
 	workers.Wait()
 	if err := ctx.Err(); !errors.Is(err, context.Canceled) {

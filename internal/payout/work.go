@@ -34,6 +34,7 @@ type job struct {
 // waits in the lane of its rail, so that a slow rail delays only its own.
 type taskWorker struct {
 	*Engine
+	mine   bool // this node runs tasks
 	agenda *agenda[job]
 	count  atomic.Int64 // on the agenda, waiting or running
 	poll   chan struct{}
@@ -57,7 +58,7 @@ func newTaskWorker(e *Engine) *taskWorker {
 }
 
 // room reports whether this node should keep another task in memory.
-func (w *taskWorker) room() bool { return w.count.Load() < tasksMax }
+func (w *taskWorker) room() bool { return w.mine && w.count.Load() < tasksMax }
 
 func (w *taskWorker) add(j job) {
 	w.count.Add(1)
