@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/payoutd/payoutd/internal/fault"
+)
+
+// runCommand runs a command line in its own world and returns what it wrote.
+func runCommand(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	p := &program{stdout: &out, stderr: &errs, environ: environ, name: "payoutd"}
+	code = p.run(t.Context(), args)
+	return code, out.String(), errs.String()
+}
+
+// TestExitCodes tells wrong command lines from right ones that can't be done.
+// More of them are in e2e.
+func TestExitCodes(t *testing.T) {
+	empty := t.TempDir()
+	for _, row := range []struct {
+		name string
+		args []string
+		code int
+		says string // on stderr, or on stdout where all went well
+	}{
+		{"help", []string{"--help"}, exitDone, "Usage: payoutd"},
+		{"help of a command", []string{"project", "create", "--help"}, exitDone, "--public-key"},
+		{"version", []string{"version"}, exitDone, "payoutd "},
+		{"nothing", nil, exitUsage, "expected one of"},
+		{"misspelt command", []string{"sandbx"}, exitUsage, "did you mean: payoutd sandbox"},
+		{"a value of the wrong kind", []string{"serve", "--drain-timeout", "soon"}, exitUsage, "drain-timeout"},
+		{"a word of the wrong kind", []string{"--log-level", "loud", "version"}, exitUsage, "log-level"},
+		{"no installation", []string{"check", "--data", empty}, exitFailure, "there is no installation"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			code, stdout, stderr := runCommand(t, nil, row.args...)
+			said := stderr
+			if row.code == exitDone {
+				said = stdout
+			}
+			if code != row.code || !strings.Contains(said, row.says) {
+				t.Errorf("code %d, stdout %q, stderr %q; want code %d and %q", code, stdout, stderr, row.code, row.says)
+			}
+		})
+	}
+}
+
+func TestNearest(t *testing.T) {
+	names := []string{"sandbox", "serve", "migrate", "project", "deposit", "check"}
+	for word, want := range map[string]string{
+		"chek": "check", "proj": "project", "sandobx": "sandbox", "serv": "serve", "checks": "check", "xyzzy": "", "frobnicate": "", "": "",
+	} {
+		if got := nearest(word, names); got != want {
+			t.Errorf("%q is taken for %q, want %q", word, got, want)
+		}
+	}
+}
+
+func TestQuote(t *testing.T) {
+	for in, want := range map[string]string{
+		"/var/lib/payoutd": "/var/lib/payoutd", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "$HOME": "'$HOME'", "a;b": "'a;b'",
+	} {
+		if got := quote(in); got != want {
+			t.Errorf("%q is quoted %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestMessage(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"plain", errors.New("no"), "no"},
+		{"refusal", fault.New(fault.NotFound, "no project x"), "no project x"},
+		{"refusal with a cause", fault.Wrap(fault.Busy, errors.New("disk full"), "can't write"), "can't write: disk full"},
+		{"cause that is in the text", fault.Wrap(fault.Invalid, errors.New("bad"), "bad"), "bad"},
+		{"lock", fault.Wrap(fault.Busy, syscall.EWOULDBLOCK, "in use"), "in use"},
+		{"wrapped refusal", fmt.Errorf("open: %w", fault.New(fault.Busy, "in use")), "open: in use"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := message(row.err); got != row.want {
+				t.Errorf("%q, want %q", got, row.want)
+			}
+		})
+	}
+}
+
+func TestFolder(t *testing.T) {
+	here, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name          string
+		global        global
+		dir, database string // from here; "" where it is refused
+	}{
+		{"defaults", global{}, "payoutd-data", "payoutd-data/payoutd.db"},
+		{"folder", global{Data: "d"}, "d", "d/payoutd.db"},
+		{"database alone", global{DB: "sqlite:x/my.db"}, "x", "x/my.db"},
+		{"both", global{Data: "d", DB: "sqlite:x/my.db"}, "d", "x/my.db"},
+		{"PostgreSQL", global{DB: "postgres://localhost/p"}, "", ""},
+		{"no path", global{DB: "sqlite:"}, "", ""},
+		{"options of a driver", global{DB: "sqlite:x.db?mode=memory"}, "", ""},
+		{"no scheme", global{DB: "x.db"}, "", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			f, err := row.global.folder()
+			if row.dir == "" {
+				if _, ok := errors.AsType[usageError](err); !ok {
+					t.Errorf("%v, want an error of use", err)
+				}
+				return
+			}
+			if err != nil || f.dir != filepath.Join(here, row.dir) || f.database != filepath.Join(here, row.database) {
+				t.Errorf("%+v, %v; want %s and %s", f, err, row.dir, row.database)
+			}
+		})
+	}
+}

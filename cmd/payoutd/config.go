@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+type configCommand struct{ serveFlags }
+
+// Run prints each setting as its variable, with where its value comes from.
+func (c *configCommand) Run(p *program, g *global, parsed *kong.Context) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	f, err := g.folder()
+	if err != nil {
+		return err
+	}
+	sources := map[string]string{}
+	for _, path := range parsed.Path {
+		switch {
+		case path.Flag == nil:
+		case path.Resolved:
+			sources[path.Flag.Name] = "environment"
+		default:
+			sources[path.Flag.Name] = "command line"
+		}
+	}
+	return p.table(func(row func(...any)) {
+		for _, flag := range parsed.Flags() {
+			source, value := sources[flag.Name], fmt.Sprint(parsed.FlagValue(flag))
+			if list, ok := parsed.FlagValue(flag).([]string); ok {
+				value = strings.Join(list, ",")
+			}
+			switch {
+			case flag.Name == "help":
+				continue
+			case flag.Name == "vault-key" && source == "":
+				value, source = f.path("vault.key"), "file"
+			case flag.Name == "db" && source == "":
+				value = "sqlite:" + f.database
+			case flag.Tag.Has(secretTag):
+				value = "[secret]"
+			case flag.Name == "data":
+				value = f.dir
+			}
+			if source == "" {
+				source = "default"
+			}
+			row(variable(flag)+"="+value, "# "+source)
+		}
+	})
+}

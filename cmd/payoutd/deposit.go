@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+
+	"github.com/payoutd/payoutd/internal/admin"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/money"
+)
+
+type depositCommand struct {
+	Project   string `arg:"" help:"Name of the project."`
+	Amount    string `arg:"" help:"Amount in major units, such as 1000000.00."`
+	Currency  string `arg:"" help:"Currency: rub."`
+	Reference string `placeholder:"R" help:"Booked once, however often it is sent; such as the number of the payment order."`
+}
+
+func (c *depositCommand) Run(ctx context.Context, p *program, g *global) error {
+	amount, err := money.Parse(c.Amount, c.Currency)
+	if err != nil {
+		return misused("%v; such as: %s deposit %s 1000.00 rub", err, p.name, c.Project)
+	}
+	if amount.Currency != money.RUB || amount.Minor <= 0 {
+		return misused("a deposit is above zero and in rub; such as: %s deposit %s 1000.00 rub", p.name, c.Project)
+	}
+	return p.withProject(ctx, g, c.Project, func(desk *admin.Client, name id.Project) error {
+		done, err := desk.Deposit(ctx, admin.DepositRequest{Project: name, Amount: amount, Reference: c.Reference})
+		switch {
+		case err != nil:
+			return err
+		case done.Repeated:
+			p.printf("reference %s was booked before: nothing is booked now\n", c.Reference)
+		default:
+			p.printf("booked %s for %s\n", amount, name)
+		}
+		p.printf("available: %s RUB\n", done.Available)
+		return nil
+	})
+}

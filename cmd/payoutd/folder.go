@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// folderDefault is where an installation lives if nobody says otherwise.
+const folderDefault = "payoutd-data"
+
+// global are the flags that all commands share.
+type global struct {
+	Data      string `placeholder:"DIR" help:"Folder of the installation (default: payoutd-data, or that of the database)."`
+	DB        string `name:"db" placeholder:"URL" secret:"" help:"Database (default: sqlite:DIR/payoutd.db)."`
+	VaultKey  string `hidden:"" secret:"" help:"Content of the vault key file, in place of DIR/vault.key."`
+	LogLevel  string `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: ${enum}."`
+	LogFormat string `default:"text" enum:"text,json" help:"Form of the log: ${enum}."`
+}
+
+// logger logs to w at the level asked for, but nothing below least.
+func (g *global) logger(w io.Writer, least slog.Level) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(g.LogLevel)); err != nil {
+		level = slog.LevelInfo // not reached: the grammar knows the levels
+	}
+	options := &slog.HandlerOptions{Level: max(level, least)}
+	if g.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// folder is where everything of an installation lies. Its paths are absolute.
+type folder struct {
+	dir      string
+	database string // the SQLite file, in dir unless --db says otherwise
+	vaultKey string // content of the vault key where it comes from outside, else ""
+}
+
+// folder finds the installation that the flags name.
+func (g *global) folder() (folder, error) {
+	scheme, path, _ := strings.Cut(g.DB, ":")
+	switch {
+	case g.DB == "":
+	case scheme == "postgres", scheme == "postgresql":
+		return folder{}, misused("--db: the PostgreSQL engine is not in this build yet; take sqlite:PATH")
+	case scheme != "sqlite" || path == "" || strings.ContainsAny(path, "?#"):
+		return folder{}, misused("--db: want sqlite:PATH, such as sqlite:/var/lib/payoutd/payoutd.db")
+	}
+	dir := g.Data
+	switch {
+	case dir == "" && path != "":
+		dir = filepath.Dir(path)
+	case dir == "":
+		dir = folderDefault
+	}
+	if path == "" {
+		path = filepath.Join(dir, "payoutd.db")
+	}
+	absolute, err := filepath.Abs(dir)
+	if err != nil {
+		return folder{}, err
+	}
+	database, err := filepath.Abs(path)
+	if err != nil {
+		return folder{}, err
+	}
+	return folder{dir: absolute, database: database, vaultKey: g.VaultKey}, nil
+}
+
+func (f folder) path(names ...string) string {
+	return filepath.Join(append([]string{f.dir}, names...)...)
+}
+
+func (f folder) socket() string { return f.path("payoutd.sock") }
+
+// create makes the folder, for its owner only.
+func (f folder) create() error {
+	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+		return fmt.Errorf("the data folder: %w", err)
+	}
+	return nil
+}
+
+// installed reports whether the database is there.
+func (f folder) installed() bool {
+	_, err := os.Stat(f.database)
+	return err == nil
+}
+
+// simulated reports whether a sandbox has used the folder.
+func (f folder) simulated() bool {
+	_, err := os.Stat(f.path("sim", "world.db"))
+	return err == nil
+}
+
+// shown is a path as an operator would type it.
+func shown(path string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if relative, err := filepath.Rel(here, path); err == nil && !strings.HasPrefix(relative, "..") {
+		return relative
+	}
+	return path
+}
+
+// keep reads a file or, if it is not there, makes it once for good. A file that
+// exists is never written again: it may be the only copy of a key.
+func keep(path string, mode fs.FileMode, content func() ([]byte, error)) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return b, err
+	}
+	if b, err = content(); err != nil {
+		return nil, err
+	}
+	return b, write(path, mode, b)
+}
+
+// write gives a file new contents: after a crash it has the old ones or the new
+// ones, whole. A file that has them already is left alone.
+func write(path string, mode fs.FileMode, content []byte) error {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
+		return nil
+	}
+	draft, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.draft")
+	if err != nil {
+		return err
+	}
+	_, err = draft.Write(content)
+	if err = errors.Join(err, draft.Chmod(mode), draft.Sync(), draft.Close()); err != nil {
+		return errors.Join(err, os.Remove(draft.Name()))
+	}
+	if err := os.Rename(draft.Name(), path); err != nil {
+		return errors.Join(err, os.Remove(draft.Name()))
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// flags are what names the same installation in another command, with a blank
+// before them.
+func (g *global) flags() string {
+	var b strings.Builder
+	if g.Data != "" {
+		b.WriteString(" --data " + quote(g.Data))
+	}
+	if g.DB != "" {
+		b.WriteString(" --db " + quote(g.DB))
+	}
+	return b.String()
+}
+
+// quote makes one word for the shell of s.
+func quote(s string) string {
+	if s != "" && !strings.ContainsAny(s, " \t\n'\"\\$`*?[]{}()<>|&;!#~") {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

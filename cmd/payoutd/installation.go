@@ -1,0 +1,288 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/payoutd/payoutd/instrument"
+	"github.com/payoutd/payoutd/internal/admin"
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/payout"
+	"github.com/payoutd/payoutd/internal/sandbox"
+	"github.com/payoutd/payoutd/internal/store/sqlite"
+	"github.com/payoutd/payoutd/internal/vault"
+	"github.com/payoutd/payoutd/rail"
+	"github.com/payoutd/payoutd/sign"
+)
+
+// settingVaultCheck is the store's setting with the vault key's check value. It
+// is written last of all that a new installation needs, so an installation that
+// has it must have its keys as well.
+const settingVaultCheck = "vault_check"
+
+// sandboxQueryGap bounds the gaps between questions to simulated rails.
+const sandboxQueryGap = 5 * time.Second
+
+// installation is an opened folder with its engine: what a server runs on, and
+// what a command uses where no server runs.
+type installation struct {
+	folder
+	store   *sqlite.Store
+	keys    map[partner.KeyType]sign.PrivateKey
+	engine  *payout.Engine
+	metrics *prometheus.Registry
+	log     *slog.Logger
+	clock   *sandbox.Clock // real time where no sandbox has used the folder
+	world   *sandbox.World // nil without simulated rails
+}
+
+// open opens the installation in f, or makes one. simulated connects the
+// simulated rails.
+func open(ctx context.Context, f folder, log *slog.Logger, simulated bool) (_ *installation, err error) {
+	if err := f.create(); err != nil {
+		return nil, err
+	}
+	i := &installation{folder: f, log: log, metrics: prometheus.NewRegistry(), clock: &sandbox.Clock{}}
+	defer func() {
+		if err != nil {
+			_ = i.close()
+		}
+	}()
+	if i.store, err = sqlite.Open(ctx, f.database, log); err != nil {
+		return nil, err
+	}
+	keys, err := i.openKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := i.openWorld(simulated); err != nil {
+		return nil, err
+	}
+	sealer, err := vault.New(keys)
+	if err != nil {
+		return nil, err
+	}
+	options := payout.Options{
+		Store: i.store, Vault: sealer, Rails: map[instrument.Kind]rail.Rail{}, ServerKeys: i.keys,
+		Now: i.clock.Now, Log: log, Metrics: i.metrics,
+	}
+	if simulated {
+		options.Rails, options.Sandbox, options.QueryGapMax = i.world.Rails(), true, sandboxQueryGap
+	}
+	if i.engine, err = payout.New(ctx, options); err != nil {
+		return nil, err
+	}
+	i.clock.OnAdvance(i.engine.Wake)
+	return i, nil
+}
+
+// A command that works without a server holds the folder for a moment; a server
+// that starts meanwhile waits for its end.
+const (
+	lockPatience = 2 * time.Second
+	lockGap      = 50 * time.Millisecond
+)
+
+// openPatiently is open for a server.
+func openPatiently(ctx context.Context, f folder, log *slog.Logger, simulated bool) (*installation, error) {
+	enough := time.After(lockPatience)
+	for {
+		i, err := open(ctx, f, log, simulated)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return i, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-enough:
+			return nil, err
+		case <-time.After(lockGap):
+		}
+	}
+}
+
+// openWorld connects the simulated rails. A folder that a sandbox has used
+// keeps its time even where they are left out: time does not go back.
+func (i *installation) openWorld(simulated bool) (err error) {
+	if !simulated && !i.simulated() {
+		return nil
+	}
+	if err := os.MkdirAll(i.path("sim"), 0o700); err != nil {
+		return err
+	}
+	if i.clock, err = sandbox.OpenClock(i.path("sim")); err != nil || !simulated {
+		return err
+	}
+	i.world, err = sandbox.Open(i.path("sim"), i.clock)
+	return err
+}
+
+// close ends the engine and lets go of the folder.
+func (i *installation) close() error {
+	if i.engine != nil {
+		i.engine.Close()
+	}
+	var err error
+	if i.store != nil {
+		err = i.store.Close()
+	}
+	if i.world != nil {
+		err = errors.Join(err, i.world.Close())
+	}
+	return err
+}
+
+// desk is the handler of the operator's commands.
+func (i *installation) desk() http.Handler {
+	return admin.New(admin.Options{Engine: i.engine, Store: i.store, Database: i.database, Now: i.clock.Now, Log: i.log})
+}
+
+// openKeys opens the vault key and the server's keys. A new installation makes
+// them; one that has run before must have them, and the vault key must be the
+// same: with another one, sealed card numbers could never be opened again.
+func (i *installation) openKeys(ctx context.Context) (vault.Keys, error) {
+	check, err := i.store.Setting(ctx, settingVaultCheck)
+	fresh := fault.CodeOf(err) == fault.NotFound
+	if err != nil && !fresh {
+		return vault.Keys{}, err
+	}
+	keys, err := i.openVaultKey(fresh)
+	if err != nil {
+		return vault.Keys{}, err
+	}
+	if !fresh && !bytes.Equal(check, keys.Check()) {
+		return vault.Keys{}, fmt.Errorf("this is not the vault key of the database %s: card numbers sealed with its own key could not be opened; "+
+			"restore that key", i.database)
+	}
+	if err := i.openServerKeys(fresh); err != nil {
+		return vault.Keys{}, err
+	}
+	if fresh {
+		return keys, i.store.PutSetting(ctx, settingVaultCheck, keys.Check())
+	}
+	return keys, nil
+}
+
+func (i *installation) openVaultKey(fresh bool) (vault.Keys, error) {
+	if i.vaultKey != "" {
+		keys, err := vault.ParseKeys([]byte(i.vaultKey))
+		if err != nil {
+			return vault.Keys{}, fmt.Errorf("PAYOUTD_VAULT_KEY: %w", err)
+		}
+		return keys, nil
+	}
+	path := i.path("vault.key")
+	b, err := keep(path, 0o600, generated(fresh, func() ([]byte, error) {
+		keys, err := vault.Generate()
+		return keys.Bytes(), err
+	}))
+	if errors.Is(err, errLost) {
+		return vault.Keys{}, fmt.Errorf("the vault key %s is missing, without which no sealed card number can be opened: "+
+			"restore it, or name it by PAYOUTD_VAULT_KEY_FILE", path)
+	}
+	if err != nil {
+		return vault.Keys{}, fmt.Errorf("the vault key: %w", err)
+	}
+	keys, err := vault.ParseKeys(b)
+	if err != nil {
+		return vault.Keys{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return keys, nil
+}
+
+// serverKeyFiles are the names of the keys that sign webhooks; the public half
+// of each lies beside it.
+var serverKeyFiles = map[partner.KeyType]struct {
+	private, public string
+	generate        func() (sign.PrivateKey, error)
+}{
+	partner.RSA:  {"server.pem", "server-public.pem", sign.GenerateRSA},
+	partner.P256: {"server-p256.pem", "server-p256-public.pem", sign.GenerateP256},
+}
+
+func (i *installation) openServerKeys(fresh bool) error {
+	i.keys = map[partner.KeyType]sign.PrivateKey{}
+	for kind, file := range serverKeyFiles {
+		key, err := openKey(i.path(file.private), fresh, file.generate)
+		if errors.Is(err, errLost) {
+			return fmt.Errorf("the server's key %s is missing: restore it; partners verify webhooks by its public half", i.path(file.private))
+		}
+		if err != nil {
+			return err
+		}
+		if err := write(i.path(file.public), 0o644, key.Public().PEM()); err != nil {
+			return err
+		}
+		i.keys[kind] = key
+	}
+	return nil
+}
+
+// errLost says that a key is missing which must not be made anew.
+var errLost = errors.New("the key is missing")
+
+// generated makes a key where that is allowed.
+func generated(allowed bool, generate func() ([]byte, error)) func() ([]byte, error) {
+	if allowed {
+		return generate
+	}
+	return func() ([]byte, error) { return nil, errLost }
+}
+
+// openKey reads a private key or, where that is allowed, makes it.
+func openKey(path string, fresh bool, generate func() (sign.PrivateKey, error)) (sign.PrivateKey, error) {
+	pem, err := keep(path, 0o600, generated(fresh, func() ([]byte, error) {
+		key, err := generate()
+		return key.PEM(), err
+	}))
+	if err != nil {
+		return sign.PrivateKey{}, err
+	}
+	key, err := sign.ParsePrivateKey(pem)
+	if err != nil {
+		return sign.PrivateKey{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return key, nil
+}
+
+// connect finds the way to the installation: its running server, or the engine
+// in this process. Only a command that makes an installation may find none.
+func (p *program) connect(ctx context.Context, g *global, may permission) (*admin.Client, folder, error) {
+	f, err := g.folder()
+	if err != nil {
+		return nil, f, err
+	}
+	if may == mustExist && !f.installed() {
+		return nil, f, fmt.Errorf("there is no installation in %s: name its folder with --data DIR, or make one with: %s project create ID --public-key FILE",
+			shown(f.dir), p.name)
+	}
+	c, err := admin.Connect(ctx, admin.Place{
+		Socket: f.socket(), Database: f.database,
+		Open: func(ctx context.Context) (http.Handler, func() error, error) {
+			i, err := open(ctx, f, g.logger(p.stderr, slog.LevelWarn), false)
+			if err != nil {
+				return nil, nil, err
+			}
+			return i.desk(), i.close, nil
+		},
+	})
+	return c, f, err
+}
+
+// permission says whether a command may make an installation.
+type permission bool
+
+const (
+	mustExist permission = false
+	mayMake   permission = true
+)

@@ -1,0 +1,270 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/payoutd/payoutd/internal/admin"
+	"github.com/payoutd/payoutd/internal/api"
+	"github.com/payoutd/payoutd/internal/sandbox"
+	"github.com/payoutd/payoutd/sign"
+)
+
+// roles are what a node can do. On SQLite the one node does all of it.
+var roles = []string{"api", "work", "webhook", "console"}
+
+// drainTimeoutDefault is how long requests under way may take after a signal.
+const drainTimeoutDefault = 10 * time.Second
+
+// readyTimeout bounds how long the store may take to answer /readyz.
+const readyTimeout = time.Second
+
+// serveFlags are the flags of serve, which config shows as well.
+type serveFlags struct {
+	Listen       string        `default:"127.0.0.1:8131" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
+	Roles        []string      `default:"api,work,webhook,console" help:"What this node does; on SQLite all of it."`
+	SandboxRails bool          `help:"Connect the simulated rails and /sandbox/*."`
+	TLSCert      string        `name:"tls-cert" placeholder:"FILE" help:"Certificate chain in PEM; with --tls-key."`
+	TLSKey       string        `name:"tls-key" placeholder:"FILE" help:"Private key of the certificate in PEM."`
+	DrainTimeout time.Duration `default:"10s" help:"How long requests under way may take after a signal."`
+}
+
+type serveCommand struct{ serveFlags }
+
+// Run serves until a signal comes.
+func (c *serveCommand) Run(ctx context.Context, p *program, g *global) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	f, err := g.folder()
+	if err != nil {
+		return err
+	}
+	s, err := newServer(ctx, f, g.logger(p.stderr, slog.LevelDebug), c.serveFlags)
+	if err != nil {
+		return err
+	}
+	if !c.SandboxRails {
+		p.warn("no rail is connected: every payout will be refused; --sandbox-rails connects the simulated ones")
+	}
+	return s.run(ctx, func() {
+		p.printf("payoutd is ready on %s (data in %s)\n", s.url, shown(f.dir))
+	})
+}
+
+func (c *serveFlags) check() error {
+	for _, r := range c.Roles {
+		if !slices.Contains(roles, r) {
+			return misused("--roles: %q is none of %s", r, strings.Join(roles, ", "))
+		}
+	}
+	for _, r := range roles {
+		if !slices.Contains(c.Roles, r) {
+			return misused("--roles: on SQLite the one node does everything; leave --roles out")
+		}
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return misused("--tls-cert and --tls-key go together")
+	}
+	if c.DrainTimeout <= 0 {
+		return misused("--drain-timeout: want a time above zero, such as 10s")
+	}
+	return nil
+}
+
+// server is one running node: the installation, its listeners and the parts
+// that work in the background.
+type server struct {
+	*installation
+	flags  serveFlags
+	url    string // where partners find it, without a slash at the end
+	api    net.Listener
+	desks  net.Listener   // of the operator's commands
+	inbox  *sandbox.Inbox // nil without simulated rails
+	ready  atomic.Bool
+	failed chan error // of a part that ended before it was told to
+}
+
+// newServer opens the listeners first, so that a port in use is found before
+// anything is made.
+func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags) (_ *server, err error) {
+	s := &server{flags: flags, failed: make(chan error, 3)}
+	var opened []io.Closer
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, c := range slices.Backward(opened) {
+			_ = c.Close()
+		}
+	}()
+	if s.api, err = listen(flags); err != nil {
+		return nil, err
+	}
+	opened = append(opened, s.api)
+	s.url = address(s.api, flags.TLSCert != "")
+	if s.installation, err = openPatiently(ctx, f, log, flags.SandboxRails); err != nil {
+		return nil, err
+	}
+	opened = append(opened, closer(s.close))
+	if s.desks, err = admin.Listen(f.socket()); err != nil {
+		return nil, err
+	}
+	if s.world != nil {
+		var keys []sign.PublicKey
+		for _, k := range s.keys {
+			keys = append(keys, k.Public())
+		}
+		s.inbox = sandbox.NewInbox(s.clock.Now, keys...)
+	}
+	return s, nil
+}
+
+// abandon lets go of a server that never ran.
+func (s *server) abandon() error {
+	return errors.Join(s.desks.Close(), s.close(), s.api.Close())
+}
+
+type closer func() error
+
+func (c closer) Close() error { return c() }
+
+// listen opens the API's listener.
+func listen(flags serveFlags) (net.Listener, error) {
+	l, err := net.Listen("tcp", flags.Listen)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s is in use: take another address with --listen, such as --listen 127.0.0.1:0 for a free port", flags.Listen)
+	case err != nil:
+		return nil, fmt.Errorf("--listen %s: %w", flags.Listen, err)
+	case flags.TLSCert == "":
+		return l, nil
+	}
+	pair, err := tls.LoadX509KeyPair(flags.TLSCert, flags.TLSKey)
+	if err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("--tls-cert and --tls-key: %w", err)
+	}
+	return tls.NewListener(l, &tls.Config{
+		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+	}), nil
+}
+
+// address is the URL of a listener; one on all interfaces is named by loopback.
+func address(l net.Listener, secure bool) string {
+	host, port, _ := net.SplitHostPort(l.Addr().String()) // the listener's own form
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	scheme := "http"
+	if secure {
+		scheme = "https"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+// run works until ctx ends or a part fails, and then ends in order: it is not
+// ready, takes nothing in, lets requests under way end, stops the workers, and
+// lets go of the store last.
+func (s *server) run(ctx context.Context, ready func()) error {
+	partners := api.HTTPServer("", api.New(s.engine, api.Options{Log: s.log, Metrics: s.metrics}).Beside(s.pages()))
+	partners.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)
+	// Proving large books takes its time, so only the headers are bounded.
+	operators := &http.Server{Handler: s.desk(), ReadHeaderTimeout: 5 * time.Second}
+
+	background := context.WithoutCancel(ctx)
+	work, stopWork := context.WithCancel(background)
+	defer stopWork()
+	worked := make(chan struct{})
+	go func() {
+		defer close(worked)
+		s.ready.Store(true)
+		s.part("the engine", s.engine.Run(work))
+	}()
+	go func() { s.part("the API", partners.Serve(s.api)) }()
+	go func() { s.part("the admin socket", operators.Serve(s.desks)) }()
+	s.log.InfoContext(ctx, "started", "url", s.url, "data", s.dir, "simulated_rails", s.world != nil)
+	ready()
+
+	var failure error
+	select {
+	case <-ctx.Done():
+	case failure = <-s.failed:
+	}
+	s.ready.Store(false)
+	s.log.InfoContext(background, "stopping")
+	drain, cancel := context.WithTimeout(background, s.flags.DrainTimeout)
+	defer cancel()
+	for _, h := range []*http.Server{partners, operators} {
+		if err := h.Shutdown(drain); err != nil {
+			s.log.WarnContext(background, "requests were cut off", "error", err)
+			_ = h.Close()
+		}
+	}
+	stopWork()
+	<-worked
+	if err := s.close(); failure == nil {
+		failure = err
+	}
+	s.log.InfoContext(background, "stopped")
+	return failure
+}
+
+// part takes the end of a part; none may end by itself.
+func (s *server) part(name string, err error) {
+	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+		s.failed <- fmt.Errorf("%s: %w", name, err)
+	}
+}
+
+// pages are all paths that are not the API's.
+func (s *server) pages() http.Handler {
+	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if why := s.unready(r.Context()); why != "" {
+			say(w, http.StatusServiceUnavailable, why)
+			return
+		}
+		say(w, http.StatusOK, "ready")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
+	if s.inbox != nil {
+		mux.Handle("/sandbox/", sandbox.Handler(s.clock, s.inbox))
+	}
+	return mux
+}
+
+// unready says why the node should get no requests now; "" if it should.
+func (s *server) unready(ctx context.Context) string {
+	if !s.ready.Load() {
+		return "starting or stopping"
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if _, err := s.store.ProjectsRevision(ctx); err != nil {
+		return "the store does not answer"
+	}
+	return ""
+}
+
+func say(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text+"\n") // whoever has left needs no answer
+}

@@ -1,0 +1,182 @@
+// Package admin is the operator's side of an installation: the commands of the
+// shell as JSON over HTTP on a Unix socket in the data folder. Both ends are
+// here, the handler and the client.
+//
+// Beside a running server the commands go through its socket; without one the
+// client calls the same handler in its own process. So there is one door, and
+// what was changed holds at once. Who may open the socket is an operator: its
+// file mode lets only the server's user in.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/payout"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/money"
+)
+
+// The operations, each a POST to its path with JSON in and out.
+const (
+	opList      = "/project/list"
+	opShow      = "/project/show"
+	opCreate    = "/project/create"
+	opSet       = "/project/set"
+	opAddKey    = "/project/key/add"
+	opRetireKey = "/project/key/retire"
+	opDeposit   = "/deposit"
+	opCheck     = "/check"
+)
+
+// headerDatabase names the database that the caller means, so that a command
+// never acts on another one that happens to share the folder.
+const headerDatabase = "Payoutd-Database"
+
+// requestBytesMax bounds a request: a public key and settings are far below.
+const requestBytesMax = 1 << 20
+
+// Options are what a handler works on. Engine and Store are required.
+type Options struct {
+	Engine *payout.Engine
+	Store  store.Store
+	// Database is where the store is: what callers must mean by their command.
+	Database string
+	Now      func() time.Time // nil: time.Now
+	Log      *slog.Logger     // one line for each act; nil: none
+}
+
+// New returns the handler of the operator's commands.
+func New(o Options) http.Handler {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	d := &desk{engine: o.Engine, store: o.Store, now: o.Now, log: o.Log}
+	mux := http.NewServeMux()
+	mux.Handle("POST "+opList, handle(d.list))
+	mux.Handle("POST "+opShow, handle(d.show))
+	mux.Handle("POST "+opCreate, handle(d.create))
+	mux.Handle("POST "+opSet, handle(d.set))
+	mux.Handle("POST "+opAddKey, handle(d.addKey))
+	mux.Handle("POST "+opRetireKey, handle(d.retireKey))
+	mux.Handle("POST "+opDeposit, handle(d.deposit))
+	mux.Handle("POST "+opCheck, handle(d.check))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if meant := r.Header.Get(headerDatabase); meant != o.Database {
+			reply(w, nil, fault.New(fault.WrongState, "the server on this folder has the database %s, not %s", o.Database, meant))
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// desk is where the operator's commands are done.
+type desk struct {
+	engine *payout.Engine
+	store  store.Store
+	now    func() time.Time
+	log    *slog.Logger
+}
+
+// nothing is the input of an operation that needs none.
+type nothing struct{}
+
+// named is the input of an operation on one project.
+type named struct {
+	Project id.Project `json:"project"`
+}
+
+// DepositRequest asks to book money that a partner has brought in.
+type DepositRequest struct {
+	Project id.Project   `json:"project"`
+	Amount  money.Amount `json:"amount"`
+	// Reference is booked once, however often it is sent; "" makes one up.
+	Reference string `json:"reference,omitempty"`
+}
+
+// Deposit is what came of a DepositRequest.
+type Deposit struct {
+	// Repeated says that the reference was booked before and nothing was now.
+	Repeated  bool   `json:"repeated"`
+	Available string `json:"available"` // roubles, after it
+}
+
+func (d *desk) deposit(ctx context.Context, in DepositRequest) (Deposit, error) {
+	repeated, err := d.engine.Deposit(ctx, in.Project, in.Amount, in.Reference)
+	if err != nil {
+		return Deposit{}, err
+	}
+	d.log.InfoContext(ctx, "deposit", "project", in.Project, "amount", in.Amount.String(), "reference", in.Reference, "repeated", repeated)
+	book, err := d.engine.Book(ctx, in.Project)
+	if err != nil {
+		return Deposit{}, err
+	}
+	return Deposit{repeated, roubles(book.Balance.Available)}, nil
+}
+
+func (d *desk) check(ctx context.Context, _ nothing) (*payout.Report, error) {
+	r, err := payout.Check(ctx, d.store)
+	if err != nil {
+		return nil, err
+	}
+	if !r.Clean() {
+		d.log.ErrorContext(ctx, "the books are not clean", "problems", len(r.Problems))
+	}
+	return r, nil
+}
+
+// refusal is the body of an answer to a command that was not done.
+type refusal struct {
+	Code fault.Code `json:"code"`
+	Text string     `json:"text"`
+}
+
+func handle[In, Out any](do func(context.Context, In) (Out, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var in In
+		if err := decode(http.MaxBytesReader(w, r.Body, requestBytesMax), &in); err != nil {
+			reply(w, nil, err)
+			return
+		}
+		out, err := do(r.Context(), in)
+		reply(w, out, err)
+	})
+}
+
+func decode(body io.Reader, in any) error {
+	d := json.NewDecoder(body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(in); err != nil {
+		return fault.Wrap(fault.Invalid, err, "the command can't be read: %v", err)
+	}
+	return nil
+}
+
+// reply hides nothing: whoever may ask here may read the log as well.
+func reply(w http.ResponseWriter, out any, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		r := refusal{fault.CodeOf(err), err.Error()}
+		if e, ok := errors.AsType[*fault.Error](err); ok && e.Code != fault.Internal {
+			r.Text = e.Text
+		}
+		w.WriteHeader(fault.Lookup(r.Code).HTTP)
+		out = r
+	}
+	_ = json.NewEncoder(w).Encode(out) // whoever has left needs no answer
+}
+
+// roubles prints kopecks as roubles.
+func roubles(minor int64) string {
+	return money.Amount{Minor: minor, Currency: money.RUB}.Major()
+}

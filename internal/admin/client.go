@@ -1,0 +1,177 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/payout"
+)
+
+// A server that has just begun holds the folder a moment before it answers.
+const (
+	patience = 5 * time.Second
+	retryGap = 100 * time.Millisecond
+)
+
+// Place is where an installation is and how to open it in this process.
+type Place struct {
+	Socket   string // of a running server
+	Database string // as the server's Options name it
+	// Open opens the installation here. The error has syscall.EWOULDBLOCK in it
+	// if another process holds it.
+	Open func(context.Context) (handler http.Handler, closeIt func() error, err error)
+}
+
+// Client does an operator's commands: through the running server or, where
+// there is none, in this process. Errors are those of the handler, with their
+// codes.
+type Client struct {
+	database string
+	trip     http.RoundTripper
+	closeIt  func() error
+}
+
+// Connect finds a running server by its socket or else opens the installation
+// here. A socket that nobody listens on is what a killed server leaves behind.
+// fault.Busy if somebody holds the installation but does not answer.
+func Connect(ctx context.Context, p Place) (*Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		if answers(ctx, p.Socket) {
+			transport := &http.Transport{
+				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, p.Socket) },
+			}
+			return &Client{p.Database, transport, func() error {
+				transport.CloseIdleConnections()
+				return nil
+			}}, nil
+		}
+		// The opened installation outlives the patience.
+		handler, closeIt, err := p.Open(context.WithoutCancel(ctx))
+		switch {
+		case err == nil:
+			return &Client{p.Database, here{handler}, closeIt}, nil
+		case !errors.Is(err, syscall.EWOULDBLOCK):
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fault.Wrap(fault.Busy, err, "another payoutd holds the database %s but does not answer on %s", p.Database, p.Socket)
+		case <-time.After(retryGap):
+		}
+	}
+}
+
+func answers(ctx context.Context, socket string) bool {
+	c, err := dial(ctx, socket)
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
+}
+
+// Close lets go of the installation.
+func (c *Client) Close() error { return c.closeIt() }
+
+// Projects lists all projects by ID.
+func (c *Client) Projects(ctx context.Context) ([]Project, error) {
+	return call[[]Project](ctx, c, opList, nothing{})
+}
+
+// Project shows one; fault.NotFound if it does not exist.
+func (c *Client) Project(ctx context.Context, p id.Project) (Project, error) {
+	return call[Project](ctx, c, opShow, named{p})
+}
+
+// Create makes a project; fault.Invalid if it exists or a setting is wrong.
+func (c *Client) Create(ctx context.Context, r CreateRequest) (Project, error) {
+	return call[Project](ctx, c, opCreate, r)
+}
+
+// Set changes settings of a project.
+func (c *Client) Set(ctx context.Context, r SetRequest) (Project, error) {
+	return call[Project](ctx, c, opSet, r)
+}
+
+// AddKey adds a public key to a project; one that is there stays as it is.
+func (c *Client) AddKey(ctx context.Context, p id.Project, pem string) (KeyResult, error) {
+	return call[KeyResult](ctx, c, opAddKey, KeyRequest{Project: p, PublicKey: pem})
+}
+
+// RetireKey stops a key from being accepted, for good.
+func (c *Client) RetireKey(ctx context.Context, p id.Project, key string) (KeyResult, error) {
+	return call[KeyResult](ctx, c, opRetireKey, KeyRequest{Project: p, KeyID: key})
+}
+
+// Deposit books money, once per reference.
+func (c *Client) Deposit(ctx context.Context, r DepositRequest) (Deposit, error) {
+	return call[Deposit](ctx, c, opDeposit, r)
+}
+
+// Check proves the books.
+func (c *Client) Check(ctx context.Context) (*payout.Report, error) {
+	return call[*payout.Report](ctx, c, opCheck, nothing{})
+}
+
+func call[Out any](ctx context.Context, c *Client, op string, in any) (out Out, err error) {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return out, fmt.Errorf("write the command: %w", err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://payoutd"+op, bytes.NewReader(body))
+	if err != nil {
+		return out, err
+	}
+	request.Header.Set(headerDatabase, c.database)
+	answer, err := c.trip.RoundTrip(request)
+	if err != nil {
+		return out, fault.Wrap(fault.Busy, err, "the server broke off: whether the command was done is open")
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		var r refusal
+		if err := json.NewDecoder(answer.Body).Decode(&r); err != nil || r.Code == "" {
+			return out, fault.New(fault.Internal, "the server answered with status %d: is it another release?", answer.StatusCode)
+		}
+		return out, fault.New(r.Code, "%s", r.Text)
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&out); err != nil {
+		return out, fault.Wrap(fault.Internal, err, "the server's answer can't be read: is it another release?")
+	}
+	return out, nil
+}
+
+// here calls a handler of this process.
+type here struct{ handler http.Handler }
+
+func (h here) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := &recorder{header: http.Header{}, status: http.StatusOK}
+	h.handler.ServeHTTP(w, r)
+	return &http.Response{
+		Status: http.StatusText(w.status), StatusCode: w.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: w.header, Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Request: r,
+	}, nil
+}
+
+// recorder keeps what a handler answers.
+type recorder struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (r *recorder) Header() http.Header         { return r.header }
+func (r *recorder) WriteHeader(status int)      { r.status = status }
+func (r *recorder) Write(b []byte) (int, error) { return r.body.Write(b) }
