@@ -1,0 +1,354 @@
+// Package e2e drives the built binary from outside, as its users do: partners
+// over HTTP, operators through the shell, and an operating system that kills it.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/payoutd/payoutd/client"
+	"github.com/payoutd/payoutd/sign"
+)
+
+// payoutd is the program under test, built once and first on the PATH.
+var payoutd string
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "payoutd-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	payoutd = filepath.Join(dir, "payoutd")
+	build := exec.Command("go", "build", "-o", payoutd, "../cmd/payoutd")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "go build ../cmd/payoutd: %v\n%s", err, out)
+		return 1
+	}
+	if err := os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// startTimeout and stopTimeout bound how long a server may take to be ready, or
+// to print what comes next, and to end in order; both are far above what it needs.
+const (
+	startTimeout = 15 * time.Second
+	stopTimeout  = 30 * time.Second
+)
+
+// process is one run of the program.
+type process struct {
+	cmd            *exec.Cmd
+	url            string        // where the API is, once await has returned
+	ended          chan struct{} // closed once it has been waited for; err is set then
+	err            error
+	stdout, stderr output
+}
+
+// output keeps what a process writes. It is safe for concurrent use.
+type output struct {
+	mu   sync.Mutex
+	b    bytes.Buffer
+	more chan struct{} // closed by the next write; nil where nobody waits
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.more != nil {
+		close(o.more)
+		o.more = nil
+	}
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	text, _ := o.read()
+	return text
+}
+
+// read returns all that was written, and a channel that is closed when anything
+// more is.
+func (o *output) read() (string, <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.more == nil {
+		o.more = make(chan struct{})
+	}
+	return o.b.String(), o.more
+}
+
+// environ is ours without what would configure the program behind a test's back.
+func environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "PAYOUTD_") })
+}
+
+// launch starts a server and does not wait until it is ready. It is killed at
+// the end of the test if it still runs.
+func launch(t testing.TB, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(payoutd, args...), ended: make(chan struct{})}
+	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = environ(), &p.stdout, &p.stderr
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	t.Cleanup(p.kill)
+	return p
+}
+
+// start is launch with the wait until the server is ready.
+func start(t testing.TB, args ...string) *process {
+	t.Helper()
+	p := launch(t, args...)
+	p.await(t)
+	return p
+}
+
+// await waits until the server is ready and learns its address.
+func (p *process) await(t testing.TB) {
+	t.Helper()
+	const ready = " is ready on "
+	_, rest, _ := strings.Cut(p.says(t, ready, "\n"), ready)
+	p.url = strings.Fields(rest)[0]
+}
+
+// says waits until the process has printed the texts, one after the other, and
+// returns all that it has printed.
+func (p *process) says(t testing.TB, texts ...string) string {
+	t.Helper()
+	late := time.After(startTimeout)
+	for {
+		all, more := p.stdout.read()
+		rest, found := all, true
+		for _, text := range texts {
+			if _, rest, found = strings.Cut(rest, text); !found {
+				break
+			}
+		}
+		if found {
+			return all
+		}
+		select {
+		case <-more:
+		case <-p.ended:
+			t.Fatalf("the server ended before it said %q: %v\n%s", texts, p.err, p.stderr.String())
+		case <-late:
+			t.Fatalf("the server has not said %q after %s\n%s%s", texts, startTimeout, all, p.stderr.String())
+		}
+	}
+}
+
+// kill ends the process as a power cut would, and waits for its end.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended by itself
+	<-p.ended
+}
+
+// stop asks for an orderly end and fails the test if it does not come.
+func (p *process) stop(t testing.TB) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(stopTimeout):
+		t.Fatalf("the server has not ended %s after SIGTERM\n%s", stopTimeout, p.stderr.String())
+	}
+	if p.err != nil {
+		t.Fatalf("the server ended with %v after SIGTERM\n%s", p.err, p.stderr.String())
+	}
+}
+
+// run does one command of the program and returns what it printed; it fails
+// the test if the command fails.
+func run(t testing.TB, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(payoutd, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Env, cmd.Stdout, cmd.Stderr = environ(), &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("payoutd %s: %v\n%s%s", strings.Join(args, " "), err, stdout.String(), stderr.String())
+	}
+	return stdout.String()
+}
+
+// newP256 makes a partner's key, which signs many times faster than RSA.
+func newP256(t testing.TB) sign.PrivateKey {
+	t.Helper()
+	key, err := sign.GenerateP256()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// enrol makes a project with a deposit, whose webhooks go to hook, and returns
+// its client.
+func enrol(t testing.TB, data, url, project, hook string, key sign.PrivateKey, flags []string, options ...client.Option) *client.Client {
+	t.Helper()
+	public := writeFile(t, "public.pem", key.Public().PEM())
+	run(t, append([]string{
+		"project", "create", project, "--data", data, "--public-key", public, "--webhook", hook, "--allow-private-webhooks",
+	}, flags...)...)
+	run(t, "deposit", project, "1000000000.00", "rub", "--reference", "opening", "--data", data)
+	c, err := client.New(url, project, key, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// serverKey reads the public key that webhooks are verified with.
+func serverKey(t testing.TB, data, file string) sign.PublicKey {
+	t.Helper()
+	key, err := sign.ParsePublicKey(readFile(t, filepath.Join(data, file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// Names of the server's public keys in the data folder.
+const (
+	serverRSA  = "server-public.pem"
+	serverP256 = "server-p256-public.pem"
+)
+
+// delivery is one webhook as it came.
+type delivery struct {
+	Type    string
+	Session client.Session
+	id      string // of the event
+	seq     string // of the event within the project
+	sign    string
+	body    []byte
+}
+
+// receiver takes webhooks as a partner's server does: it looks at the signature
+// first, keeps what is good and answers 200.
+type receiver struct {
+	url string
+
+	mu       sync.Mutex
+	key      sign.PublicKey
+	sessions map[string][]delivery // in the order in which they came
+	forged   []string              // what was wrong with those that were refused
+	came     chan struct{}         // closed and replaced with each delivery
+}
+
+// newReceiver returns a receiver; verify tells it whose signature to expect.
+func newReceiver(t testing.TB) *receiver {
+	t.Helper()
+	r := &receiver{sessions: map[string][]delivery{}, came: make(chan struct{})}
+	s := httptest.NewServer(r)
+	t.Cleanup(s.Close)
+	r.url = s.URL + "/webhook"
+	return r
+}
+
+func (r *receiver) verify(key sign.PublicKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.key = key
+}
+
+func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	body, err := io.ReadAll(request.Body)
+	if err != nil {
+		return // cut by a kill: it comes again
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := delivery{
+		id: request.Header.Get("X-PAYOUTD-EVENT-ID"), seq: request.Header.Get("X-PAYOUTD-EVENT-SEQUENCE"),
+		sign: request.Header.Get(sign.HeaderSign), body: body,
+	}
+	event, err := client.ParseWebhook(body, d.sign, r.key)
+	if err != nil {
+		r.forged = append(r.forged, fmt.Sprintf("%s: %v", d.id, err))
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	d.Type, d.Session = event.Type, event.Session
+	r.sessions[d.Session.ID] = append(r.sessions[d.Session.ID], d)
+	close(r.came)
+	r.came = make(chan struct{})
+}
+
+// of returns what came about a session, repeats included, and a channel that is
+// closed when anything more comes.
+func (r *receiver) of(session string) ([]delivery, <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.sessions[session]), r.came
+}
+
+// all returns everything that came.
+func (r *receiver) all() []delivery {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []delivery
+	for _, s := range r.sessions {
+		all = append(all, s...)
+	}
+	return all
+}
+
+// wait returns the first webhook about a session that is of one of the types.
+func (r *receiver) wait(ctx context.Context, session string, types ...string) (delivery, error) {
+	for {
+		got, more := r.of(session)
+		if i := slices.IndexFunc(got, func(d delivery) bool { return slices.Contains(types, d.Type) }); i >= 0 {
+			return got[i], nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return delivery{}, errors.Join(fmt.Errorf("session %s: no webhook %s came", session, strings.Join(types, " or ")), context.Cause(ctx))
+		}
+	}
+}
+
+func readFile(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// writeFile puts a file into a folder of its own.
+func writeFile(t testing.TB, name string, content []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
