@@ -267,13 +267,13 @@ func (m *model) apply(cmd command, rows *store.Rows, c *store.Changes, after *st
 		m.putTask(c, after, cmd, task(s, store.TaskQuery, cmd.Due))
 		m.putAttempt(c, after, s, outcome)
 	case "deliver":
-		for _, e := range rows.Outbox[cmd.Target] {
+		if outbox := rows.Outbox[cmd.Target]; len(outbox) > 0 { // the others would be due at the same time
+			e := outbox[0]
 			e.Attempts++
 			if e.Due = cmd.Due; cmd.Paid {
 				e.Status = webhook.Delivered
 			}
 			c.Events, after.events[store.EventKey{SessionKey: cmd.Target, N: e.N}] = append(c.Events, e), e
-			break // the others would be due at the same time
 		}
 	}
 }
