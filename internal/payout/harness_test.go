@@ -83,8 +83,16 @@ func (r *fakeRail) Check(ctx context.Context, o rail.Order, _ rail.Opener) (rail
 func (r *fakeRail) Send(ctx context.Context, o rail.Order, open rail.Opener) (rail.Outcome, error) {
 	r.mu.Lock()
 	r.sends[o.Reference]++
+	send := r.send
 	r.mu.Unlock()
-	return r.send(ctx, o, open)
+	return send(ctx, o, open)
+}
+
+// set changes what Send does while the engine runs.
+func (r *fakeRail) set(send func(context.Context, rail.Order, rail.Opener) (rail.Outcome, error)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.send = send
 }
 
 func (r *fakeRail) Query(_ context.Context, reference string) (rail.Outcome, error) {

@@ -1,0 +1,99 @@
+package payout
+
+import (
+	"context"
+	"database/sql"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	_ "modernc.org/sqlite" // to write past the engine
+
+	"github.com/payoutd/payoutd/instrument"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/rail"
+)
+
+// A check that finds nothing proves something only if it finds what is wrong.
+func TestCheckFindsWhatWasChangedBehindTheEngine(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		do   string
+		says string // part of a problem that must be found
+	}{
+		{"amount of an entry", `UPDATE entries SET available = available - 1, held = held + 1 WHERE kind = 'hold'`, "was changed"},
+		{"time of an entry", `UPDATE entries SET at = at + 1 WHERE no = 1`, "was changed"},
+		{"reference of a deposit", `UPDATE entries SET reference = 'other' WHERE no = 1`, "was changed"},
+		{"entry removed in the middle", `DELETE FROM entries WHERE no = 2`, "stands where 2 should"},
+		{"last entry removed", `DELETE FROM entries WHERE no = (SELECT max(no) FROM entries)`, "the chain ends"},
+		{"balance moved", `UPDATE books SET available = available + 5, deposits = deposits - 5`, "the balances say"},
+		{"money held without a payout", `UPDATE books SET available = available - 5, held = held + 5`, "live payouts hold"},
+		{"hash replaced", `UPDATE entries SET hash = zeroblob(32) WHERE no = 2`, "was changed"},
+		{"paid payout made to fail", `UPDATE payouts SET state = 'failed' WHERE state = 'paid'`, "has the entries"},
+		{"failed payout made paid", `UPDATE payouts SET state = 'paid' WHERE state = 'failed'`, "has the entries"},
+		{"live payout made to end", `UPDATE payouts SET state = 'cancelled' WHERE state = 'awaiting_confirm'`, "has the entries"},
+		{"fee of a payout", `UPDATE payouts SET progress = json_set(progress, '$.fee', 1)`, "want"},
+		{"proof of a payment lost", `DELETE FROM attempts WHERE outcome = 'accepted'`, "0 accepted"},
+		{"proof of a payment invented", `UPDATE attempts SET outcome = 'accepted'`, "1 accepted"},
+		{"attempt left open", `UPDATE attempts SET outcome = 'open' WHERE outcome = 'declined'`, "1 open"},
+		{"event lost", `DELETE FROM events WHERE type = 'payment_finished'`, "were promised"},
+		{"event of another type", `UPDATE events SET type = 'ready_to_confirm'`, "payment_finished, want 1"},
+		{"sequence number twice", `UPDATE events SET seq = 1`, "the book counts"},
+		{"task lost", `DELETE FROM tasks`, `has the task "", want "expire"`},
+		{"task of another kind", `UPDATE tasks SET kind = 'send'`, `has the task "send"`},
+		{"session lost", `DELETE FROM sessions WHERE state = 'paid'`, "belong to no session"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := lifeOfThree(t)
+			l.close()
+			db, err := sql.Open("sqlite", filepath.Join(l.dir, "payoutd.db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed, err := db.Exec(c.do)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, _ := changed.RowsAffected(); n == 0 {
+				t.Fatal("nothing was changed")
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			l.open()
+			r, err := Check(t.Context(), l.store)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(strings.Join(r.Problems, "\n"), c.says) {
+				t.Errorf("problems %q, want one with %q", r.Problems, c.says)
+			}
+		})
+	}
+}
+
+// lifeOfThree is a book with a paid, a failed and a live payout.
+func lifeOfThree(t *testing.T) *lab {
+	l := newLab(t)
+	l.start()
+	card := l.rails[instrument.KindCard]
+	paid := l.init(cardBody(100))
+	l.receive(session.ReadyToConfirm, paid)
+	if err := l.confirm(paid); err != nil {
+		t.Fatal(err)
+	}
+	l.receive(session.PaymentFinished, paid)
+	card.set(func(context.Context, rail.Order, rail.Opener) (rail.Outcome, error) {
+		return rail.Outcome{Status: rail.Failed, Code: rail.IssuerDeclined}, nil
+	})
+	failed := l.init(cardBody(100))
+	l.receive(session.ReadyToConfirm, failed)
+	if err := l.confirm(failed); err != nil {
+		t.Fatal(err)
+	}
+	l.receive(session.PaymentFinished, failed)
+	live := l.init(cardBody(100))
+	l.receive(session.ReadyToConfirm, live)
+	l.clean()
+	return l
+}
