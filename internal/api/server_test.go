@@ -25,8 +25,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files and generated parts of the documentation")
 
-// Everything that tests need of a server is made here, so that another engine
-// than the fake is a change of this file.
+// Tests of the transport have a server before the fake engine of this file; the
+// conversations of TestWire have one before the real engine, a product.
 
 // fixedRequest is the request number of every answer in tests.
 const fixedRequest = "00f1e2d3c4b5a697"
@@ -71,13 +71,14 @@ func newServer(t testing.TB, opts ...func(*Options)) *harness {
 
 // keys are the private keys of the projects in tests, made once: RSA keys are
 // slow to make. The server knows acme (RSA), birch (P-256), cedar, which has
-// two active keys and a retired one, and dune, all of whose keys are retired.
+// two active keys and a retired one, and dune, all of whose keys are retired;
+// before the real engine also those of clients.
 var keys = sync.OnceValue(func() map[string]sign.PrivateKey {
 	made := make(map[string]sign.PrivateKey)
 	for _, name := range []string{"acme", "cedar-1"} {
 		made[name] = must(sign.GenerateRSA())
 	}
-	for _, name := range []string{"birch", "cedar-2", "cedar-retired", "dune-retired", "nobody"} {
+	for _, name := range []string{"birch", "cedar-2", "cedar-retired", "dune-retired", "elm", "fir", "gorse", "nobody"} {
 		made[name] = must(sign.GenerateP256())
 	}
 	return made

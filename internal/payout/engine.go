@@ -39,6 +39,7 @@ import (
 const (
 	checkDeadline = 60 * time.Second // then a payout in checking fails with provider_timeout
 	checkTimeout  = 10 * time.Second // of one call of a rail's Check
+	checkGapMax   = 5 * time.Second  // between two calls of it
 	queryTimeout  = 10 * time.Second // of one call of a rail's Query
 	queryGapFirst = 500 * time.Millisecond
 	neverSeenMin  = 2 // answers "never seen" after the rail's window, before the same reference is sent again

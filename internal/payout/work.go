@@ -275,7 +275,9 @@ func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout) 
 			return ctx.Err()
 		case err != nil:
 			w.log.Warn("check not answered", "rail", p.Rail, "payout", p.ID, "attempt", with.task.Attempt, "error", err)
-			_, err := w.do(ctx, &later{with, w.now().Add(min(w.queryGap(with.task.Attempt), 5*time.Second))})
+			now := w.now()
+			left = max(p.CreatedAt.Add(checkDeadline).Sub(now), 0) // the deadline itself is the last time to look
+			_, err := w.do(ctx, &later{with, now.Add(min(left, w.queryGap(with.task.Attempt), checkGapMax))})
 			return err
 		case verdict.Refused != "":
 			refuse(fault.Code(verdict.Refused))

@@ -122,7 +122,7 @@ func appendPayout(b []byte, o *session.Payout, v session.Version, p *partner.Pro
 	}
 	if a := o.Details.Amount; a != nil && !o.Verification() {
 		b = appendAmount(b, amountDetails, *a)
-		if p != nil && p.ShowFees {
+		if p != nil && p.ShowFees && o.Failure == nil { // nobody is charged for a payout that failed
 			b = appendFees(b, *a, o.Fee)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -330,6 +331,11 @@ func (d *document) violate(path, reason string) {
 		return
 	}
 	d.violations = append(d.violations, path+": "+reason)
+}
+
+// violated reports whether a member was found wrong already.
+func (d *document) violated(path string) bool {
+	return slices.ContainsFunc(d.violations, func(v string) bool { return strings.HasPrefix(v, path+": ") })
 }
 
 // err is all violations in one; nil if there is none.

@@ -67,7 +67,7 @@ func (d *document) details(r *Request, op Op, v session.Version, p *partner.Proj
 		d.missing(root, amountDetails)
 	}
 	if op == OpInit || op == OpVerify && !sent("session_id") {
-		if i := r.Details.Instrument; i != nil && needsName(i) && r.Details.Recipient == "" {
+		if i := r.Details.Instrument; i != nil && needsName(i) && r.Details.Recipient == "" && !d.violated(recipientName) {
 			d.violate(recipientName, nameRequired)
 		}
 	}

@@ -234,6 +234,7 @@ func TestParseRefuses(t *testing.T) {
 		// People.
 		{name: "participants", op: OpCreate, body: `{"participant_details":7}`, want: "participant_details: must be an object"},
 		{name: "recipient", op: OpCreate, body: `{"participant_details":{"sender":"x","recipient":["x"]}}`, want: "participant_details.sender: must be an object; participant_details.recipient: must be an object"},
+		{name: "name as a number, of a payout that needs one", op: OpInit, body: object(cardPart, amountPart, `"participant_details":{"recipient":{"full_name":5}}`), want: "participant_details.recipient.full_name: must be a string"},
 		{name: "name as a number", op: OpCreate, body: `{"participant_details":{"recipient":{"full_name":4242424242424242}}}`, want: "participant_details.recipient.full_name: must be a string"},
 		{name: "name of two lines", op: OpCreate, body: `{"participant_details":{"recipient":{"last_name":"Berg\r"}}}`, want: "participant_details.recipient.last_name: must not contain control characters or line breaks"},
 		{name: "name without end", op: OpCreate, body: `{"participant_details":{"recipient":{"full_name":"` + strings.Repeat("ы", 256) + `"}}}`, want: "participant_details.recipient.full_name: must be at most 255 characters"},
