@@ -16,6 +16,7 @@ import (
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/money"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -191,4 +192,31 @@ func firstDifference(got, want []byte) string {
 		}
 	}
 	return fmt.Sprintf("%d lines, want %d", len(g), len(w))
+}
+
+// A payout that failed was charged nothing, so it shows no fee.
+func TestFailureShowsNoFee(t *testing.T) {
+	p := &partner.Project{ShowFees: true}
+	o := session.Payout{
+		ID: 1, State: session.Paid, Fee: 7, CreatedAt: time.Unix(0, 0),
+		Details: session.Details{
+			Instrument: &instrument.Instrument{Wallet: &instrument.Wallet{Account: "4100110000131"}},
+			Amount:     &money.Amount{Minor: 100, Currency: money.RUB},
+		},
+	}
+	for _, c := range []struct {
+		name    string
+		failure *session.Failure
+		state   session.State
+		shown   bool
+	}{
+		{"paid", nil, session.Paid, true},
+		{"failed", &session.Failure{Code: fault.AccountNotFound, Text: "no"}, session.Failed, false},
+	} {
+		o.State, o.Failure = c.state, c.failure
+		s := &session.Session{ID: 1, State: c.state, Payouts: []session.Payout{o}}
+		if body := string(Answer(s, 2, p)); strings.Contains(body, "merchant_fee") != c.shown {
+			t.Errorf("%s: %s", c.name, body)
+		}
+	}
 }
