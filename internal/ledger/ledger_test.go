@@ -53,7 +53,7 @@ func TestPostRefuses(t *testing.T) {
 		{"release of more than is held", Book{Balance: Accounts{Held: 106, Deposits: -106}}, Release(100, 7), ErrUnsound},
 		{"settle of what is not held", Book{}, Settle(1, 0, "card"), ErrUnsound},
 		{"balance that does not fit", Book{Balance: Accounts{Available: math.MaxInt64, Deposits: -math.MaxInt64}}, Deposit(1, "r"), ErrOverflow},
-		{"hold whose sum wraps", Book{Balance: Accounts{Available: 5, Deposits: -5}}, Hold(math.MaxInt64, 3), ErrUnsound},
+		{"hold whose sum wraps", Book{Balance: Accounts{Available: 5, Deposits: -5}}, Hold(math.MaxInt64, 3), ErrOverflow},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := c.book

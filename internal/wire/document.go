@@ -51,7 +51,7 @@ type document struct {
 // skipped, whatever they hold (wire reference, core §2.10).
 var known = map[string]bool{
 	"session_id": true, "payment_method": true, "payout_details": true, amountDetails: true,
-	participantDetails: true, "customer": true, "request_datetime": true,
+	participantDetails: true, "customer": true, "request_datetime": true, fiscalization: true,
 }
 
 // metadata is the one member that is kept as it stands, nulls included.

@@ -57,6 +57,12 @@ func (d *document) details(r *Request, op Op, v session.Version, p *partner.Proj
 	r.Details.Customer = d.customer()
 	r.Details.Metadata = d.metadata()
 
+	// A payout whose receipt is silently left out would break the law for the
+	// partner, so it is not made.
+	if at := d.member(root, fiscalization); at != absent && d.object(at) && d.nodes[at].first != absent {
+		d.refuse(at, "payouts with a tax receipt are not offered by this server")
+	}
+
 	sent := func(name string) bool { return d.member(root, name) != absent }
 	if op == OpVerify || op == OpInit {
 		if !sent("payout_details") && !sent("payment_method") {

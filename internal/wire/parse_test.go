@@ -75,6 +75,8 @@ func TestParseRefuses(t *testing.T) {
 		body    string
 		want    string
 	}{
+		{name: "tax receipt", op: OpCreate, body: `{"fiscalization_details":{"professional_income_taxpayer":{"tax_reference":"x"}}}`, want: "fiscalization_details: payouts with a tax receipt are not offered by this server"},
+		{name: "tax receipt of no object", op: OpCreate, body: `{"fiscalization_details":1}`, want: "fiscalization_details: must be an object"},
 		// The body.
 		{name: "null", op: OpCreate, body: `null`, want: "body: must be a JSON object"},
 		{name: "string", op: OpCreate, body: `"{}"`, want: "body: must be a JSON object"},

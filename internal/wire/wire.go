@@ -55,6 +55,7 @@ var namesOf = map[session.Version]names{
 const (
 	amountDetails      = "amount_details"
 	participantDetails = "participant_details"
+	fiscalization      = "fiscalization_details"
 	recipientName      = participantDetails + ".recipient.full_name"
 )
 
