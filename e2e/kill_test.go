@@ -52,13 +52,20 @@ func TestKill(t *testing.T) {
 		finished: make(chan struct{}), enough: make(chan struct{}), up: make(chan struct{}),
 	}
 	close(l.up)
-	// Bounds the whole test by what each kill and the end may take.
-	ctx, cancel := context.WithTimeout(t.Context(), drainTimeout+time.Duration(kills)*10*time.Second)
+	// Ends with the first payout that goes wrong, or when each kill has taken far
+	// longer than it should.
+	ctx, fail := context.WithCancelCause(t.Context())
+	defer fail(nil)
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout+time.Duration(kills)*10*time.Second)
 	defer cancel()
 
 	var clients sync.WaitGroup
 	for range partners {
-		clients.Go(func() { l.work(ctx) })
+		clients.Go(func() {
+			if err := l.work(ctx); err != nil {
+				fail(err)
+			}
+		})
 	}
 	var restarts time.Duration
 	for i := 0; i < kills && ctx.Err() == nil; i++ {
@@ -74,6 +81,9 @@ func TestKill(t *testing.T) {
 	l.letFinish(ctx, requestsMax)
 	close(l.enough)
 	clients.Wait()
+	if err := context.Cause(ctx); err != nil {
+		t.Fatalf("%v\nthe server said:\n%s", err, server.stderr.String())
+	}
 	created := time.Since(began)
 	l.drain(ctx)
 	l.replay(ctx)
@@ -231,17 +241,16 @@ func request(v sandbox.Value, minor int64) client.Request {
 }
 
 // work makes payouts until there are enough; what it has begun it ends.
-func (l *lab) work(ctx context.Context) {
-	for ctx.Err() == nil {
+func (l *lab) work(ctx context.Context) error {
+	for {
 		select {
 		case <-l.enough:
-			return
+			return nil
 		default:
 		}
 		r := &record{plan: l.plan()}
 		if err := l.pay(ctx, r); err != nil {
-			l.t.Errorf("%s: %v", r.plan, err)
-			return
+			return fmt.Errorf("%s: %w", r.plan, err)
 		}
 	}
 }
