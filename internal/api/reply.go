@@ -85,9 +85,11 @@ func write(w http.ResponseWriter, x *exchange, status int, body []byte) {
 	_, _ = w.Write(body)
 }
 
-// requestID makes 16 random hex digits. They need not be secret, only apart.
+// requestID makes "rq_" and 16 random hex digits. They need not be secret, only
+// apart; the prefix keeps those that happen to be decimal from looking like the
+// number of a card.
 func requestID() string {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], rand.Uint64())
-	return hex.EncodeToString(b[:])
+	return "rq_" + hex.EncodeToString(b[:])
 }

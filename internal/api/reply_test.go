@@ -89,7 +89,7 @@ func TestErrorWithoutCodeIsInternal(t *testing.T) {
 
 func TestRequestIDs(t *testing.T) {
 	h := New(newFakeEngine(), Options{})
-	form := regexp.MustCompile(`^[0-9a-f]{16}$`)
+	form := regexp.MustCompile(`^rq_[0-9a-f]{16}$`)
 	made := make(map[string]bool)
 	for range 100 {
 		w := httptest.NewRecorder()
