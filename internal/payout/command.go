@@ -332,6 +332,9 @@ func (t *tx) attempt(s *session.Session, p *session.Payout, o store.AttemptOutco
 type outcome struct {
 	errand
 	says rail.Outcome
+	// asked is when the question was put to which this is the answer; zero if
+	// the rail was not asked.
+	asked time.Time
 	// again is set by decide: the same reference must be sent again.
 	again bool
 }
@@ -389,10 +392,7 @@ func (o *outcome) failed(t *tx, s *session.Session, p *session.Payout) error {
 		t.put(s)
 		return nil
 	}
-	code, text := fault.Code(o.says.Code), o.says.Text
-	if !fault.Known(code) {
-		code = fault.ProviderInternal
-	}
+	code, text := codeOf(o.says.Code), o.says.Text
 	if text == "" {
 		text = fault.Lookup(code).Text
 	}
@@ -402,6 +402,15 @@ func (o *outcome) failed(t *tx, s *session.Session, p *session.Payout) error {
 	t.attempt(s, p, store.AttemptDeclined)
 	t.put(s)
 	return nil
+}
+
+// codeOf is a rail's code in our words; a code that nobody knows tells the
+// partner nothing.
+func codeOf(c rail.Code) fault.Code {
+	if code := fault.Code(c); fault.Known(code) {
+		return code
+	}
+	return fault.ProviderInternal
 }
 
 // open is every answer that ends nothing: the hold stays and the rail is asked
@@ -422,7 +431,7 @@ func (o *outcome) open(t *tx, s *session.Session, p *session.Payout) error {
 	switch {
 	case o.says.Status != rail.NeverSeen:
 		p.NeverSeen = 0
-	case t.now.After(p.SentAt.Add(terms.SendDeadline + terms.Visibility)):
+	case o.asked.After(p.SentAt.Add(terms.SendDeadline + terms.Visibility)):
 		p.NeverSeen++
 	}
 	if p.NeverSeen >= neverSeenMin {
@@ -480,16 +489,7 @@ type tried struct {
 func (d *tried) reads(names *store.Reads) { names.Outbox = append(names.Outbox, d.event.SessionKey) }
 
 func (d *tried) decide(t *tx) (Answer, error) {
-	var e, next *webhook.Event
-	outbox := t.rows.Outbox[d.event.SessionKey]
-	for i := range outbox {
-		switch o := &outbox[i]; {
-		case o.N == d.event.N:
-			e = o
-		case o.N > d.event.N && (next == nil || o.N < next.N):
-			next = o
-		}
-	}
+	e := t.undelivered(d.event)
 	if e == nil {
 		return Answer{}, nil // delivered or given up before: it was sent twice
 	}
@@ -499,30 +499,98 @@ func (d *tried) decide(t *tx) (Answer, error) {
 	done.Owner, done.Lease = "", time.Time{}
 	if d.result.OK {
 		done.Status = webhook.Delivered
+	} else if due, again := schedule(d.project).Next(done.Attempts, done.CreatedAt, t.now, d.result.RetryAfter, d.jitter); again {
+		done.Due = due
+		t.keep(&done)
 	} else {
-		schedule := webhook.Standard
-		if d.project.RetryShort {
-			schedule = webhook.Short
-		}
-		due, again := schedule.Next(done.Attempts, done.CreatedAt, t.now, d.result.RetryAfter, d.jitter)
-		if again {
-			done.Due = due
-			t.keep(&done)
-		} else {
-			done.Status = webhook.GivenUp
-			t.alarm(d.event.SessionKey, 0, "webhook_given_up", fmt.Sprintf("event %s was tried %d times", done.ID, done.Attempts))
-		}
+		t.giveUp(&done)
 	}
 	t.own.Events = append(t.own.Events, done)
 	t.own.Deliveries = append(t.own.Deliveries, webhook.Attempt{
 		Project: d.event.Project, Session: d.event.Session, N: d.event.N, No: done.Attempts,
 		At: d.at, Took: d.result.Took, Status: d.result.Status, Error: d.result.Err,
 	})
-	if done.Status != webhook.Pending && next != nil && next.Attempts == 0 && next.Due.After(t.now) {
-		released := *next
-		released.Due = t.now
-		t.keep(&released)
-		t.own.Events = append(t.own.Events, released)
+	t.release(&done)
+	return Answer{}, nil
+}
+
+// putOff brings events back to the database whose endpoint can't take them for
+// a while. Each waits the longer the older it is, so that what piles up for an
+// endpoint that stays down costs little, and is given up in its time.
+type putOff struct {
+	events []delivery
+	wait   time.Duration
+}
+
+func (d *putOff) reads(names *store.Reads) {
+	for i := range d.events {
+		names.Outbox = append(names.Outbox, eventKey(&d.events[i].Event).SessionKey)
+	}
+}
+
+func (d *putOff) decide(t *tx) (Answer, error) {
+	for i := range d.events {
+		e := t.undelivered(eventKey(&d.events[i].Event))
+		if e == nil || e.Owner != t.node {
+			continue // somebody else has taken care of it
+		}
+		off := *e
+		off.Owner, off.Lease = "", time.Time{}
+		s := schedule(d.events[i].project)
+		age := t.now.Sub(off.CreatedAt)
+		if age >= s.Total && off.Attempts > 0 || age >= 2*s.Total { // one never tried has a second chance
+			t.giveUp(&off)
+		} else {
+			off.Due = t.now.Add(max(d.wait, min(age/4, s.Longest)))
+		}
+		t.own.Events = append(t.own.Events, off)
+		t.release(&off)
 	}
 	return Answer{}, nil
+}
+
+// schedule is the one of the project's choice.
+func schedule(p *partner.Project) webhook.Schedule {
+	if p.RetryShort {
+		return webhook.Short
+	}
+	return webhook.Standard
+}
+
+// undelivered finds an event of the outbox; nil if it is there no more.
+func (t *tx) undelivered(k store.EventKey) *webhook.Event {
+	outbox := t.rows.Outbox[k.SessionKey]
+	for i := range outbox {
+		if outbox[i].N == k.N {
+			return &outbox[i]
+		}
+	}
+	return nil
+}
+
+// giveUp ends the delivery of an event and calls for people.
+func (t *tx) giveUp(e *webhook.Event) {
+	e.Status = webhook.GivenUp
+	t.alarm(eventKey(e).SessionKey, 0, "webhook_given_up", fmt.Sprintf("event %s was tried %d times", e.ID, e.Attempts))
+}
+
+// release lets the next event of the session go once e has come to its end.
+func (t *tx) release(e *webhook.Event) {
+	if e.Status == webhook.Pending {
+		return
+	}
+	var next *webhook.Event
+	outbox := t.rows.Outbox[eventKey(e).SessionKey]
+	for i := range outbox {
+		if o := &outbox[i]; o.N > e.N && (next == nil || o.N < next.N) {
+			next = o
+		}
+	}
+	if next == nil || next.Attempts > 0 || !next.Due.After(t.now) {
+		return
+	}
+	released := *next
+	released.Due = t.now
+	t.keep(&released)
+	t.own.Events = append(t.own.Events, released)
 }

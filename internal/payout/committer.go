@@ -28,24 +28,48 @@ type pending struct {
 // refused. fault.Busy at once if the queue is full. A caller that stops to wait
 // does not stop the command.
 func (e *Engine) do(ctx context.Context, c command) (Answer, error) {
+	return e.put(ctx, c, false)
+}
+
+// report is do for workers, who wait for room in the queue: what a rail has
+// answered is not thrown away because partners ask for more than there is.
+func (e *Engine) report(ctx context.Context, c command) error {
+	_, err := e.put(ctx, c, true)
+	return err
+}
+
+func (e *Engine) put(ctx context.Context, c command, patient bool) (Answer, error) {
 	p := &pending{command: c, done: make(chan struct{})}
-	e.intake.RLock()
-	if e.closed {
-		e.intake.RUnlock()
-		return Answer{}, fault.New(fault.Busy, "the server is stopping; send the same request again")
-	}
-	select {
-	case e.queue <- p:
-		e.intake.RUnlock()
-	default:
-		e.intake.RUnlock()
-		return Answer{}, fault.New(fault.Busy, "too busy; send the same request again later")
+	if err := e.enqueue(ctx, p, patient); err != nil {
+		return Answer{}, err
 	}
 	select {
 	case <-p.done:
 		return p.answer, p.err
 	case <-ctx.Done():
 		return Answer{}, ctx.Err()
+	}
+}
+
+func (e *Engine) enqueue(ctx context.Context, p *pending, patient bool) error {
+	e.intake.RLock() // the committer goes on while somebody waits here, so Close does not wait for ever
+	defer e.intake.RUnlock()
+	if e.closed {
+		return fault.New(fault.Busy, "the server is stopping; send the same request again")
+	}
+	select {
+	case e.queue <- p:
+		return nil
+	default:
+	}
+	if !patient {
+		return fault.New(fault.Busy, "too busy; send the same request again later")
+	}
+	select {
+	case e.queue <- p:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -145,9 +169,15 @@ func (e *Engine) lookUp(ctx context.Context, number id.Batch) error {
 
 // handOver gives this node's workers what the batch left to it.
 func (e *Engine) handOver(b *batch) {
+	for _, k := range b.changes.TasksDone {
+		e.tasksWorker.forget(k)
+	}
 	for i := range b.changes.Tasks {
-		if task := &b.changes.Tasks[i]; task.Owner == e.node {
-			e.tasksWorker.add(job{Task: *task, session: b.rows.Sessions[task.SessionKey]})
+		task := &b.changes.Tasks[i]
+		if task.Owner == e.node {
+			e.tasksWorker.add(newJob(*task, b.rows.Sessions[task.SessionKey], b.now))
+		} else {
+			e.tasksWorker.forget(task.TaskKey)
 		}
 	}
 	for i := range b.changes.Events {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +14,13 @@ import (
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
-const hooksMax = 20_000 // events of this node in memory; more are left in the database
+const (
+	hooksMax = 20_000 // events of this node in memory; more are left in the database
+	// waitMax is how long an event may wait in memory for an endpoint that is
+	// out of order, and putOffMin for how long it is then put off at least.
+	waitMax   = time.Second
+	putOffMin = 15 * time.Second
+)
 
 // endpointLimits are generous to a partner with many payouts and still leave
 // room for others when a few hundred endpoints hang.
@@ -65,15 +72,22 @@ func eventKey(e *webhook.Event) store.EventKey {
 	return store.EventKey{SessionKey: store.SessionKey{Project: e.Project, Session: e.Session}, N: e.N}
 }
 
+// add puts an event on the agenda, unless it is in memory already: this node
+// may claim its own again after it was too slow to renew the lease.
 func (w *hookWorker) add(e webhook.Event) {
-	w.count.Add(1)
+	k := eventKey(&e)
 	w.mu.Lock()
-	w.held[eventKey(&e)] = struct{}{}
+	_, twice := w.held[k]
+	w.held[k] = struct{}{}
 	w.mu.Unlock()
+	if twice {
+		return
+	}
+	w.count.Add(1)
 	w.agenda.add(e.Due, e)
 }
 
-// drop forgets an event whose attempt has been written down, or could not be.
+// drop lets go of an event: its attempt is over, or it is put off.
 func (w *hookWorker) drop(e *webhook.Event) {
 	w.count.Add(-1)
 	w.mu.Lock()
@@ -158,8 +172,9 @@ func (w *hookWorker) start(ctx context.Context, e webhook.Event) {
 }
 
 // pump delivers from the line of an endpoint as long as the endpoint has room.
-// It is called again by each delivery that ends, and after a while where the
-// endpoint is down or others take all the room.
+// It is called again by each delivery that ends, and after a while where others
+// take all the room. What waits for an endpoint that is down, or for one of too
+// many slow ones, gives its place in memory back.
 func (w *hookWorker) pump(ctx context.Context, endpoint string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -168,6 +183,12 @@ func (w *hookWorker) pump(ctx context.Context, endpoint string) {
 		next := l.events[0]
 		release, wait, ok := w.endpoints.Acquire(next.project.Webhook, w.real())
 		if !ok {
+			if wait > waitMax || w.count.Load() > hooksMax/2 {
+				waiting := l.events
+				l.events = nil
+				w.wg.Go(func() { w.putOff(ctx, waiting, max(wait, putOffMin)) })
+				break
+			}
 			if !l.timer {
 				l.timer = true
 				time.AfterFunc(wait, func() {
@@ -188,6 +209,18 @@ func (w *hookWorker) pump(ctx context.Context, endpoint string) {
 	}
 	if l != nil && len(l.events) == 0 && !l.timer {
 		delete(w.lines, endpoint)
+	}
+}
+
+// putOff leaves events to whoever finds them due after a while.
+func (w *hookWorker) putOff(ctx context.Context, waiting []delivery, wait time.Duration) {
+	for some := range slices.Chunk(waiting, claimMax) {
+		for i := range some {
+			w.drop(&some[i].Event)
+		}
+		if err := w.report(ctx, &putOff{some, wait}); err != nil && ctx.Err() == nil {
+			w.log.Error("webhooks were not put off; they are claimed again", "events", len(some), "error", err)
+		}
 	}
 }
 
@@ -215,7 +248,7 @@ func (w *hookWorker) deliver(ctx context.Context, e webhook.Event, project *part
 	// The command puts a retry on the agenda again, if there is to be one; so
 	// the event is dropped before.
 	w.drop(&e)
-	_, err := w.do(context.WithoutCancel(ctx), &tried{
+	err := w.report(context.WithoutCancel(ctx), &tried{
 		project: project, event: eventKey(&e), signature: e.Signature, at: at, result: result, jitter: rand.Float64(),
 	})
 	if err != nil {

@@ -198,7 +198,7 @@ func (e *Engine) Create(ctx context.Context, c Call, r wire.Request) (Answer, er
 	if err != nil {
 		return Answer{}, err
 	}
-	return e.do(ctx, &request{Call: c, run: func(t *tx) (*session.Session, error) {
+	return e.serve(ctx, &request{Call: c, run: func(t *tx) (*session.Session, error) {
 		s := t.draft(number, c)
 		s.Draft = r.Details
 		t.seal(card)
@@ -215,7 +215,7 @@ func (e *Engine) Start(ctx context.Context, c Call, r wire.Request) (Answer, err
 		return Answer{}, err
 	}
 	key := c.key(r.Session)
-	return e.do(ctx, &request{Call: c, session: key, run: func(t *tx) (*session.Session, error) {
+	return e.serve(ctx, &request{Call: c, session: key, run: func(t *tx) (*session.Session, error) {
 		s, err := t.session(key)
 		if err != nil {
 			return nil, err
@@ -233,7 +233,7 @@ func (e *Engine) Init(ctx context.Context, c Call, r wire.Request) (Answer, erro
 	if err != nil {
 		return Answer{}, err
 	}
-	return e.do(ctx, &request{Call: c, run: func(t *tx) (*session.Session, error) {
+	return e.serve(ctx, &request{Call: c, run: func(t *tx) (*session.Session, error) {
 		s := t.draft(number, c)
 		t.seal(card)
 		t.put(s)
@@ -253,7 +253,7 @@ func (e *Engine) Verify(ctx context.Context, c Call, r wire.Request) (Answer, er
 // or not any more.
 func (e *Engine) Confirm(ctx context.Context, c Call, r wire.Request) (Answer, error) {
 	key := c.key(r.Session)
-	return e.do(ctx, &request{Call: c, session: key, run: func(t *tx) (*session.Session, error) {
+	return e.serve(ctx, &request{Call: c, session: key, run: func(t *tx) (*session.Session, error) {
 		s, err := t.session(key)
 		if err != nil {
 			return nil, err
@@ -266,7 +266,7 @@ func (e *Engine) Confirm(ctx context.Context, c Call, r wire.Request) (Answer, e
 // Cancel drops a session that is created or awaits confirmation.
 func (e *Engine) Cancel(ctx context.Context, c Call, r wire.Request) (Answer, error) {
 	key := c.key(r.Session)
-	return e.do(ctx, &request{Call: c, session: key, money: true, run: func(t *tx) (*session.Session, error) {
+	return e.serve(ctx, &request{Call: c, session: key, money: true, run: func(t *tx) (*session.Session, error) {
 		s, err := t.session(key)
 		if err != nil {
 			return nil, err
@@ -323,6 +323,19 @@ func (e *Engine) Deposit(ctx context.Context, p id.Project, a money.Amount, refe
 	return answer.Replayed, err
 }
 
+// serve puts a partner's request through the door. What its key stands for is
+// kept under a key of the vault, because it may hold a card number.
+func (e *Engine) serve(ctx context.Context, r *request) (Answer, error) {
+	if r.Key != "" {
+		keyed, err := e.vault.Print(r.Print)
+		if err != nil {
+			return Answer{}, err
+		}
+		r.Print = keyed
+	}
+	return e.do(ctx, r)
+}
+
 // sealed seals the open card number of a request, if it has one, so that it
 // never goes further.
 func (e *Engine) sealed(c Call, r *wire.Request) (*vault.Sealed, error) {
@@ -364,6 +377,24 @@ func (e *Engine) terms(name string) rail.Terms {
 	return rail.Terms{}
 }
 
+// renewLeases prolongs the leases of what this node has in memory.
+func (e *Engine) renewLeases(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(e.lease() / 3):
+		}
+		tasks, events := e.tasksWorker.keys(), e.hooks.keys()
+		if len(tasks)+len(events) == 0 {
+			continue
+		}
+		if err := e.store.Renew(ctx, e.node, e.real().Add(e.lease()), tasks, events); err != nil && ctx.Err() == nil {
+			e.log.Error("renewing leases", "error", err)
+		}
+	}
+}
+
 // lease is how long a claim holds without being renewed.
 func (e *Engine) lease() time.Duration { return time.Duration(e.leaseFor.Load()) }
 
@@ -396,7 +427,15 @@ func (e *Engine) Run(ctx context.Context) error {
 		workers.Go(func() { e.hooks.run(ctx, calls) })
 	}
 	workers.Go(func() { e.watchProjects(ctx) })
+	leases, stop := context.WithCancel(calls)
+	renewed := make(chan struct{})
+	go func() {
+		defer close(renewed)
+		e.renewLeases(leases)
+	}()
 	workers.Wait()
+	stop()
+	<-renewed
 	if err := ctx.Err(); !errors.Is(err, context.Canceled) {
 		return err
 	}

@@ -3,6 +3,7 @@ package payout
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -82,6 +83,11 @@ func TestPayoutFails(t *testing.T) {
 				return rail.Verdict{Refused: rail.CardUnknown}, nil
 			}
 		}, false, fault.Code(rail.CardUnknown)},
+		{"rail refuses with a code nobody knows", cardBody(100), func(l *lab) {
+			l.rails[instrument.KindCard].check = func(context.Context, rail.Order) (rail.Verdict, error) {
+				return rail.Verdict{Refused: "E_42"}, nil
+			}
+		}, false, fault.ProviderInternal},
 		{"account prefix not allowed", accountBody("30101810500000012345", 100), nil, false, fault.AccountNotFound},
 		{"rail declines", cardBody(100), func(l *lab) {
 			l.rails[instrument.KindCard].send = func(context.Context, rail.Order, rail.Opener) (rail.Outcome, error) { return declined, nil }
@@ -472,6 +478,16 @@ func TestIdempotencyKeys(t *testing.T) {
 	if _, err := l.engine.Confirm(ctx, with("b", false, 2), r); fault.CodeOf(err) != fault.WrongState {
 		t.Errorf("another key, confirmed twice: %v", err)
 	}
+	// The bare hash of a request, which may hold a card number, is not stored.
+	kept := store.KeyRef{Project: l.project, Scope: store.ScopeAPI, Key: "a"}
+	if err := l.store.Commit(ctx, store.Reads{Keys: []store.KeyRef{kept}}, func(rows *store.Rows) (*store.Changes, error) {
+		if k, ok := rows.Keys[kept]; !ok || k.Print == [32]byte{2} {
+			t.Errorf("stored %+v", k)
+		}
+		return nil, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	// The same key of another project is another key.
 	if err := l.engine.CreateProject(ctx, partner.Project{ID: "other"}); err != nil {
 		t.Fatal(err)
@@ -801,5 +817,18 @@ func TestBusy(t *testing.T) {
 	full := &Engine{queue: make(chan *pending)}
 	if _, err := full.do(t.Context(), &deposit{}); fault.CodeOf(err) != fault.Busy {
 		t.Errorf("a full queue answers %v", err)
+	}
+	// A worker waits for its turn.
+	ctx, cancel := context.WithCancel(t.Context())
+	reported := make(chan error)
+	go func() { reported <- full.report(ctx, &deposit{}) }()
+	p := <-full.queue
+	close(p.done)
+	if err := <-reported; err != nil {
+		t.Errorf("a worker's report: %v", err)
+	}
+	cancel()
+	if err := full.report(ctx, &deposit{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("a worker that stops waits on: %v", err)
 	}
 }

@@ -74,7 +74,7 @@ func (m *model) command(rt *rapid.T) command {
 	if len(m.sessions) > 0 {
 		kind = rapid.SampledFrom([]string{
 			"init", "create", "start", "confirm", "cancel", "checked", "later", "expire", "intent", "abort",
-			"outcome", "tried", "deposit", natural, natural, natural, natural, natural, natural,
+			"outcome", "tried", "put off", "deposit", natural, natural, natural, natural, natural, natural,
 		}).Draw(rt, "kind")
 	}
 	switch kind {
@@ -142,6 +142,10 @@ func (m *model) command(rt *rapid.T) command {
 			at: e.now(), result: webhook.Result{OK: rapid.Bool().Draw(rt, "delivered")},
 		}
 	}
+	if kind == "put off" {
+		e := webhook.Event{Project: k.Project, Session: k.Session, N: rapid.IntRange(1, 2).Draw(rt, "event")}
+		return &putOff{[]delivery{{e, c.Project}}, time.Minute}
+	}
 	if w.task.Payout == 0 { // no worker has a task without a payout
 		return &deposit{m.project, 1, "nothing to do"}
 	}
@@ -157,7 +161,7 @@ func (m *model) command(rt *rapid.T) command {
 	case "abort":
 		return &abort{w, fault.RoutingInternal}
 	}
-	return &outcome{errand: w, says: rail.Outcome{
+	return &outcome{errand: w, asked: e.now(), says: rail.Outcome{
 		Status: rapid.SampledFrom([]rail.Status{
 			rail.Unknown, rail.Accepted, rail.Succeeded, rail.Failed, rail.NeverSeen, "?",
 		}).Draw(rt, "status"),

@@ -220,7 +220,7 @@ func (t *tx) reschedule(s *session.Session, p *session.Payout, before session.St
 	}
 	key.Kind = kind
 	task := store.Task{TaskKey: key, Due: due, Attempt: attempt, Fence: s.Fence}
-	if due.Sub(t.now) <= ownHorizon && t.tasksWorker.room() {
+	if due.Sub(t.now) <= ownHorizon && t.tasksWorker.room(p.Rail, kind) {
 		task.Owner, task.Lease = t.node, t.real().Add(t.lease())
 	}
 	t.tasks = append(t.tasks, taskChange{task: task})

@@ -2,9 +2,10 @@ package payout
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/payoutd/payoutd/instrument"
@@ -16,62 +17,45 @@ import (
 )
 
 const (
-	tasksMax  = 20_000 // tasks of this node in memory; more are left in the database
-	laneMax   = 256    // calls of one rail at a time
-	claimMax  = 256    // rows of one claim
-	retryGap  = time.Second
-	laneOther = "" // tasks that call no rail
+	laneMax     = 256   // calls of one rail at a time
+	laneRowsMax = 5_000 // tasks of one rail in memory; more are left in the database
+	claimMax    = 256   // rows of one claim
+	retryGap    = time.Second
+	retryGapMax = time.Minute
+	laneOther   = "" // tasks that call no rail, and those that have just been claimed
 )
-
-// job is a task that this node runs, with the session as it was when the task
-// was made; nil where the task was claimed.
-type job struct {
-	store.Task
-	session *session.Session
-}
 
 // taskWorker runs the tasks of payouts. A task is first put on the agenda, then
 // waits in the lane of its rail, so that a slow rail delays only its own.
 type taskWorker struct {
 	*Engine
 	mine   bool // this node runs tasks
-	agenda *agenda[job]
-	count  atomic.Int64 // on the agenda, waiting or running
+	agenda *agenda[*job]
 	poll   chan struct{}
 	asked  chan struct{} // closed once everything under way has been asked about
 	wg     sync.WaitGroup
-	lanes  map[string]chan struct{}
+	lanes  map[string]*lane
 
-	mu   sync.Mutex
-	held map[store.TaskKey]int // leases to renew
+	mu sync.Mutex
+	// held has the one job of each task that counts: a job that is not here has
+	// been overtaken by a later commit or claim. Their leases are renewed.
+	held map[store.TaskKey]*job
 }
 
 func newTaskWorker(e *Engine) *taskWorker {
 	w := &taskWorker{
-		Engine: e, agenda: newAgenda[job](e.now), poll: make(chan struct{}, 1), asked: make(chan struct{}),
-		lanes: map[string]chan struct{}{laneOther: make(chan struct{}, laneMax)}, held: map[store.TaskKey]int{},
+		Engine: e, agenda: newAgenda[*job](e.now), poll: make(chan struct{}, 1), asked: make(chan struct{}),
+		lanes: map[string]*lane{laneOther: newLane()}, held: map[store.TaskKey]*job{},
 	}
 	for name := range e.byName {
-		w.lanes[name] = make(chan struct{}, laneMax)
+		w.lanes[name] = newLane()
 	}
 	return w
 }
 
-// room reports whether this node should keep another task in memory.
-func (w *taskWorker) room() bool { return w.mine && w.count.Load() < tasksMax }
-
-func (w *taskWorker) add(j job) {
-	w.count.Add(1)
-	w.hold(j.TaskKey, 1)
+func (w *taskWorker) add(j *job) {
+	w.hold(j)
 	w.agenda.add(j.Due, j)
-}
-
-func (w *taskWorker) hold(k store.TaskKey, n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.held[k] += n; w.held[k] == 0 {
-		delete(w.held, k)
-	}
 }
 
 func (w *taskWorker) wake() {
@@ -85,19 +69,14 @@ func (w *taskWorker) wake() {
 // run works until ctx ends; calls ends a while later and takes calls of rails
 // under way with it.
 func (w *taskWorker) run(ctx, calls context.Context) {
-	w.wg.Go(func() { w.agenda.run(ctx, func(j job) { w.start(calls, j) }) })
-	leases, stop := context.WithCancel(calls)
-	defer stop()
-	go w.renew(leases)
+	w.wg.Go(func() { w.agenda.run(ctx, func(j *job) { w.start(calls, j) }) })
 	w.ask(ctx, calls)
-	close(w.asked)
 	tick := time.NewTicker(pollGap)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		jobs := w.claim(ctx)
+		jobs := w.claimIfRoom(ctx)
 		for _, j := range jobs {
-			w.count.Add(1)
-			w.hold(j.TaskKey, 1)
+			w.hold(j)
 			w.start(calls, j)
 		}
 		if len(jobs) == claimMax {
@@ -112,88 +91,92 @@ func (w *taskWorker) run(ctx, calls context.Context) {
 	w.wg.Wait()
 }
 
-// ask runs the questions that an earlier run left open, each once, before
-// anything is sent.
+// ask runs the questions that an earlier run left open, each once, and then
+// lets sends go on. As long as it can't find out which they are, nothing is sent.
 func (w *taskWorker) ask(ctx, calls context.Context) {
 	for ctx.Err() == nil {
-		jobs := w.claim(ctx, store.TaskQuery)
+		jobs, err := w.claim(ctx, store.TaskQuery)
+		if err != nil {
+			w.log.Error("claiming what was under way; nothing is sent before", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(retryGap):
+			}
+			continue
+		}
 		var round sync.WaitGroup
 		for _, j := range jobs {
-			w.count.Add(1)
-			w.hold(j.TaskKey, 1)
+			j.asking = true
+			w.hold(j)
 			round.Go(func() { w.work(calls, j) })
 		}
 		round.Wait()
 		if len(jobs) < claimMax {
+			close(w.asked)
 			return
 		}
 	}
 }
 
-func (w *taskWorker) claim(ctx context.Context, kinds ...store.TaskKind) []job {
-	if !w.room() {
+func (w *taskWorker) claimIfRoom(ctx context.Context) []*job {
+	if !w.room(laneOther, "") {
 		return nil
 	}
-	tasks, err := w.store.ClaimTasks(ctx, w.node, w.now(), w.real(), w.lease(), claimMax, kinds...)
-	if err != nil {
-		if ctx.Err() == nil {
-			w.log.Error("claiming tasks", "error", err)
-		}
-		return nil
-	}
-	jobs := make([]job, len(tasks))
-	for i, t := range tasks {
-		jobs[i] = job{Task: t}
+	jobs, err := w.claim(ctx)
+	if err != nil && ctx.Err() == nil {
+		w.log.Error("claiming tasks", "error", err)
 	}
 	return jobs
 }
 
-// renew prolongs the leases of what this node holds.
-func (w *taskWorker) renew(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(w.lease() / 3):
-		}
-		w.mu.Lock()
-		keys := make([]store.TaskKey, 0, len(w.held))
-		for k := range w.held {
-			keys = append(keys, k)
-		}
-		w.mu.Unlock()
-		events := w.hooks.keys()
-		if len(keys)+len(events) == 0 {
-			continue
-		}
-		if err := w.store.Renew(ctx, w.node, w.real().Add(w.lease()), keys, events); err != nil && ctx.Err() == nil {
-			w.log.Error("renewing leases", "error", err)
-		}
+func (w *taskWorker) claim(ctx context.Context, kinds ...store.TaskKind) ([]*job, error) {
+	tasks, err := w.store.ClaimTasks(ctx, w.node, w.now(), w.real(), w.lease(), claimMax, kinds...)
+	if err != nil {
+		return nil, err
 	}
+	jobs := make([]*job, len(tasks))
+	for i, t := range tasks {
+		jobs[i] = &job{Task: t}
+	}
+	return jobs, nil
 }
 
 // start runs a job in a goroutine of its own, in the lane of its rail.
-func (w *taskWorker) start(ctx context.Context, j job) {
-	w.wg.Go(func() { w.work(ctx, j) })
+func (w *taskWorker) start(ctx context.Context, j *job) {
+	if w.counts(j) {
+		w.wg.Go(func() { w.work(ctx, j) })
+	}
 }
 
-func (w *taskWorker) work(ctx context.Context, j job) {
-	defer func() {
-		w.count.Add(-1)
-		w.hold(j.TaskKey, -1)
-	}()
-	err := w.try(ctx, &j)
+func (w *taskWorker) work(ctx context.Context, j *job) {
+	err := w.try(ctx, j)
 	w.metrics.tasks.WithLabelValues(string(j.Kind), result(err)).Inc()
+	again := false
 	switch code := fault.CodeOf(err); {
 	case err == nil || ctx.Err() != nil:
+	case errors.Is(err, errCrowded):
+		w.log.Debug("task left to a later claim", "kind", j.Kind, "session", j.Session, "payout", j.Payout)
 	case code == fault.Stale || code == fault.NotFound || code == fault.WrongState:
 		w.log.Info("task dropped", "kind", j.Kind, "session", j.Session, "payout", j.Payout, "error", err)
 	default:
 		w.log.Error("task failed, trying again", "kind", j.Kind, "session", j.Session, "payout", j.Payout, "error", err)
-		j.Due, j.session = w.now().Add(retryGap), nil
-		w.add(j)
+		again = w.counts(j)
 	}
+	if !again {
+		w.release(j)
+		return
+	}
+	gap := retryGap
+	if fault.CodeOf(err) != fault.Busy { // trying harder does not mend it, and costs whole batches
+		gap = min(retryGap<<min(j.failures, 10), retryGapMax)
+		j.failures++
+	}
+	j.session = nil
+	w.agenda.add(w.now().Add(gap), j)
 }
+
+// errCrowded says that a rail has as many tasks in memory as it may.
+var errCrowded = errors.New("the rail has too many tasks in memory")
 
 func (w *taskWorker) try(ctx context.Context, j *job) error {
 	if j.session == nil {
@@ -203,12 +186,7 @@ func (w *taskWorker) try(ctx context.Context, j *job) error {
 		}
 		j.session = s
 	}
-	var p *session.Payout
-	for i := range j.session.Payouts {
-		if j.session.Payouts[i].ID == j.Payout {
-			p = &j.session.Payouts[i]
-		}
-	}
+	p := j.payout()
 	if p == nil {
 		return fmt.Errorf("payout %s is not in its session", j.Payout)
 	}
@@ -217,13 +195,20 @@ func (w *taskWorker) try(ctx context.Context, j *job) error {
 		return fmt.Errorf("project %s is unknown", j.Project)
 	}
 	with := errand{project: project.Project, task: j.Task}
-	lane := w.lanes[laneOther]
-	if l, ok := w.lanes[p.Rail]; ok && j.Kind != store.TaskExpire {
-		lane = l
+	l := w.laneOf(p.Rail, j.Kind)
+	if !w.enter(j, l) {
+		return errCrowded
+	}
+	if j.Kind == store.TaskSend { // before it takes a place that a question may need
+		select {
+		case <-w.asked:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	select {
-	case lane <- struct{}{}:
-		defer func() { <-lane }()
+	case l.calls <- struct{}{}:
+		defer func() { <-l.calls }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -231,14 +216,24 @@ func (w *taskWorker) try(ctx context.Context, j *job) error {
 	case store.TaskCheck:
 		return w.check(ctx, with, p)
 	case store.TaskExpire:
-		_, err := w.do(ctx, &expire{with})
-		return err
+		return w.report(ctx, &expire{with})
 	case store.TaskSend:
 		return w.send(ctx, with, p)
 	case store.TaskQuery:
 		return w.query(ctx, with, p)
 	}
 	return fmt.Errorf("no work for a task %q", j.Kind)
+}
+
+// guarded calls a rail. One that panics has not answered; what it panicked
+// with is not repeated, since it may hold what the rail was given.
+func guarded[T any](call func() (T, error)) (answer T, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the rail panicked with a %T\n%s", r, debug.Stack())
+		}
+	}()
+	return call()
 }
 
 func order(p *session.Payout) rail.Order {
@@ -269,7 +264,9 @@ func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout) 
 		}
 		limited, cancel := context.WithTimeout(ctx, min(left, checkTimeout))
 		defer cancel()
-		verdict, err := moves.Check(limited, order(p), w.opener(with.task.Project, p.Details.Instrument))
+		verdict, err := guarded(func() (rail.Verdict, error) {
+			return moves.Check(limited, order(p), w.opener(with.task.Project, p.Details.Instrument))
+		})
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -277,38 +274,29 @@ func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout) 
 			w.log.Warn("check not answered", "rail", p.Rail, "payout", p.ID, "attempt", with.task.Attempt, "error", err)
 			now := w.now()
 			left = max(p.CreatedAt.Add(checkDeadline).Sub(now), 0) // the deadline itself is the last time to look
-			_, err := w.do(ctx, &later{with, now.Add(min(left, w.queryGap(with.task.Attempt), checkGapMax))})
-			return err
+			return w.report(ctx, &later{with, now.Add(min(left, w.queryGap(with.task.Attempt), checkGapMax))})
 		case verdict.Refused != "":
-			refuse(fault.Code(verdict.Refused))
+			refuse(codeOf(verdict.Refused))
 			if verdict.Text != "" {
 				found.text = verdict.Text
 			}
 		}
 	}
-	_, err := w.do(ctx, found)
-	return err
+	return w.report(ctx, found)
 }
 
 // send commits the intent, then calls the rail, and commits what it says.
 func (w *taskWorker) send(ctx context.Context, with errand, p *session.Payout) error {
-	select {
-	case <-w.asked:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	moves, ok := w.byName[p.Rail]
 	if !ok {
-		_, err := w.do(ctx, &abort{with, fault.RoutingInternal})
-		return err
+		return w.report(ctx, &abort{with, fault.RoutingInternal})
 	}
 	if card := p.Details.Instrument.Card; card != nil {
 		if _, err := w.store.Card(ctx, with.task.Project, card.Sealed); fault.CodeOf(err) == fault.NotFound {
-			_, err := w.do(ctx, &abort{with, fault.Internal})
-			return err
+			return w.report(ctx, &abort{with, fault.Internal})
 		}
 	}
-	if _, err := w.do(ctx, &intent{with}); err != nil {
+	if err := w.report(ctx, &intent{with}); err != nil {
 		return err
 	}
 	return w.call(ctx, with, p, moves)
@@ -319,14 +307,16 @@ func (w *taskWorker) send(ctx context.Context, with errand, p *session.Payout) e
 func (w *taskWorker) call(ctx context.Context, with errand, p *session.Payout, moves rail.Rail) error {
 	limited, cancel := context.WithTimeout(ctx, moves.Terms().SendDeadline)
 	defer cancel()
-	says, err := moves.Send(limited, order(p), w.opener(with.task.Project, p.Details.Instrument))
+	says, err := guarded(func() (rail.Outcome, error) {
+		return moves.Send(limited, order(p), w.opener(with.task.Project, p.Details.Instrument))
+	})
 	if err != nil {
 		w.log.Warn("send not answered", "rail", p.Rail, "payout", p.ID, "error", err)
 		says = rail.Outcome{Status: rail.Unknown}
 	}
 	with.task.Kind, with.task.Attempt = store.TaskQuery, 0
 	// The answer of a rail is kept even while the program stops.
-	if _, err := w.do(context.WithoutCancel(ctx), &outcome{errand: with, says: says}); err != nil {
+	if err := w.report(context.WithoutCancel(ctx), &outcome{errand: with, says: says}); err != nil {
 		w.log.Error("an answer of a rail was not kept; it will be asked again", "rail", p.Rail, "payout", p.ID, "error", err)
 	}
 	return nil
@@ -334,12 +324,12 @@ func (w *taskWorker) call(ctx context.Context, with errand, p *session.Payout, m
 
 // query asks the rail what became of a payment.
 func (w *taskWorker) query(ctx context.Context, with errand, p *session.Payout) error {
-	says := rail.Outcome{Status: rail.Unknown}
+	says, asked := rail.Outcome{Status: rail.Unknown}, w.now()
 	moves, ok := w.byName[p.Rail]
 	if ok {
 		limited, cancel := context.WithTimeout(ctx, queryTimeout)
 		defer cancel()
-		answer, err := moves.Query(limited, p.Reference)
+		answer, err := guarded(func() (rail.Outcome, error) { return moves.Query(limited, p.Reference) })
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -349,8 +339,8 @@ func (w *taskWorker) query(ctx context.Context, with errand, p *session.Payout) 
 			says = answer
 		}
 	}
-	found := &outcome{errand: with, says: says}
-	if _, err := w.do(ctx, found); err != nil {
+	found := &outcome{errand: with, says: says, asked: asked}
+	if err := w.report(ctx, found); err != nil {
 		return err
 	}
 	if found.again {
@@ -367,6 +357,5 @@ func (e *Engine) Notice(ctx context.Context, k store.SessionKey, p id.Payout, sa
 		return fault.New(fault.NotFound, "no project %s", k.Project)
 	}
 	task := store.Task{TaskKey: store.TaskKey{SessionKey: k, Payout: p, Kind: store.TaskQuery}}
-	_, err := e.do(ctx, &outcome{errand: errand{project.Project, task}, says: says})
-	return err
+	return e.report(ctx, &outcome{errand: errand{project.Project, task}, says: says})
 }

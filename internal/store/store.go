@@ -118,8 +118,8 @@ const (
 // KeyRecord is a burnt idempotency key. It never expires.
 type KeyRecord struct {
 	KeyRef
-	// Print is SHA-256 over what was asked: the same key with another print is
-	// another request.
+	// Print is a hash of what was asked, keyed where that may hold a card
+	// number: the same key with another print is another request.
 	Print [32]byte
 	// Answer is the body of the answer, to be replayed.
 	Answer []byte

@@ -2,6 +2,7 @@ package vault_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"slices"
 	"strings"
 	"testing"
@@ -177,6 +178,31 @@ func TestFingerprint(t *testing.T) {
 				t.Error("the same ciphertext twice")
 			}
 		})
+	}
+}
+
+// Without the key, the print of a request tells nothing about it.
+func TestPrint(t *testing.T) {
+	keys := generate(t)
+	hash, other := sha256.Sum256([]byte("a request")), sha256.Sum256([]byte("another"))
+	made := func(v *vault.Vault, hash [32]byte) [32]byte {
+		t.Helper()
+		keyed, err := v.Print(hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return keyed
+	}
+	v := openVault(t, keys)
+	keyed := made(v, hash)
+	if keyed == hash || keyed == made(newVault(t), hash) {
+		t.Error("the print does not hang on the key")
+	}
+	if keyed != made(openVault(t, keys), hash) {
+		t.Error("the same request has two prints")
+	}
+	if keyed == made(v, other) {
+		t.Error("two requests have the same print")
 	}
 }
 
