@@ -40,6 +40,7 @@ type grammar struct {
 	Check   checkCommand   `cmd:"" help:"Prove the books."`
 	Payout  payoutCommand  `cmd:"" help:"The partner's side of the API, from the shell."`
 	Config  configCommand  `cmd:"" help:"Print the settings that serve would run with; secrets are hidden."`
+	Bench   benchCommand   `cmd:"" help:"Measure how many payouts this machine makes, on an empty database."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

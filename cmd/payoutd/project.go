@@ -30,12 +30,12 @@ type projectCommand struct {
 // nothing.
 type settingFlags struct {
 	Webhook              *string           `placeholder:"URL" help:"Where webhooks go."`
-	AllowPrivateWebhooks *bool             `help:"Let webhooks go to private addresses."`
-	SingleRequest        *bool             `help:"Pay without waiting for confirm."`
+	AllowPrivateWebhooks *bool             `negatable:"" help:"Let webhooks go to private addresses."`
+	SingleRequest        *bool             `negatable:"" help:"Pay without waiting for confirm."`
 	ConfirmTimeout       *time.Duration    `placeholder:"TIME" help:"How long a payout awaits confirm (new projects: 240m)."`
 	Method               []string          `placeholder:"LIST" help:"Methods that may be used: card, bank_account, fps, wallet; all; none."`
-	Fee                  map[string]string `placeholder:"METHOD=SPEC" help:"Fee of a method, such as card=10.00+1.5%%>=30.00; none for no fee."`
-	ShowFees             *bool             `help:"Show the fee in payouts."`
+	Fee                  map[string]string `placeholder:"METHOD=SPEC" help:"Fee of a method, such as card=10.00+1.5%>=30.00; none for no fee. Other methods keep theirs."`
+	ShowFees             *bool             `negatable:"" help:"Show the fee in payouts."`
 	Credit               *string           `placeholder:"ROUBLES" help:"How far the balance may go below zero."`
 	ControlKey           *string           `placeholder:"MODE" help:"Control key of accounts: off, warn, reject."`
 	INNCheck             *string           `name:"inn-check" placeholder:"MODE" help:"Check digits of an INN: off, warn, reject."`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -37,7 +38,7 @@ func (c *sandboxCommand) Run(ctx context.Context, p *program, g *global) error {
 	if err != nil {
 		return err
 	}
-	if err := f.create(); err != nil {
+	if err := f.claim(); err != nil {
 		return err
 	}
 	// The log goes to a file, so that the scenario can be read on the screen.
@@ -57,6 +58,19 @@ func (c *sandboxCommand) Run(ctx context.Context, p *program, g *global) error {
 	}
 	screen := newTour(p, g, s, d)
 	return s.run(ctx, func() { screen.show(ctx) })
+}
+
+// claim makes the folder a sandbox's. One that a server uses is refused: its
+// payouts would go to simulated rails, which report them as paid. The mark is
+// made before the database, so that a sandbox that was killed is known again.
+func (f folder) claim() error {
+	if _, err := os.Stat(f.path("sim")); errors.Is(err, fs.ErrNotExist) && f.installed() {
+		return fmt.Errorf("%s is the database of a server, not of a sandbox: take another folder with --data DIR", shown(f.database))
+	}
+	if err := f.create(); err != nil {
+		return err
+	}
+	return os.MkdirAll(f.path("sim"), 0o700)
 }
 
 // demo is the partner that comes with the sandbox.

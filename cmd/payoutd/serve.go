@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -184,7 +185,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	partners := api.HTTPServer("", api.New(s.engine, api.Options{Log: s.log, Metrics: s.metrics}).Beside(s.pages()))
 	partners.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)
 	// Proving large books takes its time, so only the headers are bounded.
-	operators := &http.Server{Handler: s.desk(), ReadHeaderTimeout: 5 * time.Second}
+	operators := &http.Server{Handler: s.backOffice(), ReadHeaderTimeout: 5 * time.Second}
 
 	background := context.WithoutCancel(ctx)
 	work, stopWork := context.WithCancel(background)
@@ -222,6 +223,17 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	}
 	s.log.InfoContext(background, "stopped")
 	return failure
+}
+
+// backOffice is what the admin socket serves: the operator's commands, and
+// profiles of the program under /debug/pprof/, which no partner may ask for.
+func (s *server) backOffice() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", s.desk())
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return mux
 }
 
 // part takes the end of a part; none may end by itself.

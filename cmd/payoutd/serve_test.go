@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -97,6 +98,58 @@ func TestNoSandboxWithoutItsRails(t *testing.T) {
 	url, _ := startServer(t, "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0")
 	if status, _ := get(t, url+"/sandbox/values"); status != http.StatusNotFound {
 		t.Errorf("status %d, want 404", status)
+	}
+}
+
+// TestClaim keeps a sandbox off the folder of a server, whose payouts it would
+// report as paid.
+func TestClaim(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		there []string // files in the folder
+		right bool
+	}{
+		{"nothing", nil, true},
+		{"a sandbox", []string{"sim/world.db", "payoutd.db"}, true},
+		{"a sandbox that was killed before it had a database", []string{"sim/clock"}, true},
+		{"a sandbox that was killed before it had a world", []string{"sim/clock", "payoutd.db"}, true},
+		{"a server", []string{"payoutd.db", "vault.key"}, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			g := global{Data: filepath.Join(t.TempDir(), "d")}
+			f, err := g.folder()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range row.there {
+				if err := os.MkdirAll(filepath.Dir(f.path(name)), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(f.path(name), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 { // the second time on what the first has left
+				if err := f.claim(); (err == nil) != row.right {
+					t.Fatalf("%v, want right %t", err, row.right)
+				}
+			}
+		})
+	}
+}
+
+// TestSandboxOnServersFolder is the same from the command line.
+func TestSandboxOnServersFolder(t *testing.T) {
+	data := t.TempDir()
+	if code, _, stderr := runCommand(t, nil, "migrate", "--data", data); code != exitDone {
+		t.Fatal(stderr)
+	}
+	code, _, stderr := runCommand(t, nil, "sandbox", "--data", data, "--listen", "127.0.0.1:0")
+	if code != exitFailure || !strings.Contains(stderr, "is the database of a server, not of a sandbox") {
+		t.Errorf("code %d, stderr %q", code, stderr)
+	}
+	if _, err := os.Stat(filepath.Join(data, "payoutd.log")); err == nil {
+		t.Error("a refused sandbox has left its log behind")
 	}
 }
 

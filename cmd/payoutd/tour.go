@@ -86,6 +86,8 @@ func (t *tour) play(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.printf("One payout from beginning to end; answers and webhooks are shown in part.\n")
+
 	t.headline("The partner asks for the balance")
 	if _, err := c.Balance(ctx); err != nil {
 		return err

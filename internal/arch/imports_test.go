@@ -56,6 +56,13 @@ var mayImport = map[string][]string{
 		"internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "rail", "sign",
 	},
 
+	// The load benchmark: it fills the books of an installation and proves them,
+	// and speaks to a server as a partner does.
+	"internal/bench": {
+		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/payout", "internal/session",
+		"internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "sign",
+	},
+
 	// The world outside, simulated: it knows nothing of what asks it.
 	"internal/sandbox": {"instrument", "internal/fault", "internal/id", "money", "rail", "sign"},
 

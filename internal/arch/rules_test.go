@@ -11,6 +11,7 @@ import (
 // clocks are the files that read the wall clock because that is what they are
 // for, each with its reason.
 var clocks = map[string]string{
+	"internal/bench/clock.go":   "what a benchmark measures is real time",
 	"internal/sandbox/clock.go": "the clock that tests of a partner can move is real time plus an offset",
 }
 

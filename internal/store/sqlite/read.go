@@ -16,6 +16,7 @@ const (
 	// One statement, so that the session and its payouts are of one state.
 	selectSession = `SELECT ` + sessionColumns + ` FROM sessions s ` + payoutsOf + ` WHERE s.project = ? AND s.id = ? ORDER BY p.no`
 	selectBook    = `SELECT ` + bookColumns + ` FROM books b WHERE b.project = ?`
+	selectCard    = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = ? AND id = ?`
 )
 
 // Session implements store.Store.
@@ -42,8 +43,7 @@ func (s *Store) Book(ctx context.Context, p id.Project) (*ledger.Book, error) {
 func (s *Store) Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed, error) {
 	sealed := vault.Sealed{Project: p, ID: c}
 	var created int64
-	err := s.readers.QueryRowContext(ctx, `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = ? AND id = ?`, p, c).
-		Scan(&sealed.Ciphertext, &sealed.Fingerprint, &created)
+	err := s.cardByID.QueryRowContext(ctx, p, c).Scan(&sealed.Ciphertext, &sealed.Fingerprint, &created)
 	if err != nil {
 		return vault.Sealed{}, s.failed(err, "read a sealed card of %s", p)
 	}

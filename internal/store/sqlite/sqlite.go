@@ -31,7 +31,8 @@ type Store struct {
 	// last one from short ones.
 	snapshots *sql.DB
 
-	sessionByKey, bookByProject *sql.Stmt // on readers: what partners ask for all the time
+	// On readers: what partners ask for all the time, and rails for each payout.
+	sessionByKey, bookByProject, cardByID *sql.Stmt
 
 	closing sync.Once
 }
@@ -84,11 +85,10 @@ func Open(ctx context.Context, path string, log *slog.Logger) (_ *Store, err err
 		return nil, err
 	}
 	s.snapshots.SetMaxIdleConns(1)
-	if s.sessionByKey, err = s.readers.PrepareContext(ctx, selectSession); err != nil {
-		return nil, failed(err, "read %s", path)
-	}
-	if s.bookByProject, err = s.readers.PrepareContext(ctx, selectBook); err != nil {
-		return nil, failed(err, "read %s", path)
+	for stmt, query := range map[**sql.Stmt]string{&s.sessionByKey: selectSession, &s.bookByProject: selectBook, &s.cardByID: selectCard} {
+		if *stmt, err = s.readers.PrepareContext(ctx, query); err != nil {
+			return nil, failed(err, "read %s", path)
+		}
 	}
 	return s, nil
 }

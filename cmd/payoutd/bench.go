@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/payoutd/payoutd/internal/bench"
+	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/sqlite"
+)
+
+type benchCommand struct {
+	Projects      int           `default:"1" placeholder:"N" help:"Projects that the payouts are spread over."`
+	Clients       int           `default:"64" placeholder:"N" help:"Connections; without --rate payouts at a time as well."`
+	Duration      time.Duration `default:"10s" help:"For how long payouts are begun."`
+	Key           string        `default:"rsa" enum:"rsa,p256" help:"Kind of key that signs requests: ${enum}."`
+	ServerKey     string        `placeholder:"KIND" help:"Kind of key that signs webhooks: rsa or p256 (default: that of --key)."`
+	Rate          float64       `placeholder:"R" help:"Begin R payouts per second, whatever the answers do."`
+	SingleRequest bool          `help:"Ask for each payout by one request, without confirmation."`
+	Preload       int           `placeholder:"N" help:"Write N finished payouts before."`
+	Profile       string        `placeholder:"FILE" help:"Write the server's CPU profile, for go tool pprof."`
+	JSON          bool          `name:"json" help:"Print JSON."`
+}
+
+// Run measures on an empty database: by default one in a temporary folder,
+// which is gone afterwards.
+func (c *benchCommand) Run(ctx context.Context, p *program, g *global) (err error) {
+	if c.ServerKey == "" {
+		c.ServerKey = c.Key
+	}
+	if c.ServerKey != string(partner.RSA) && c.ServerKey != string(partner.P256) {
+		return misused("--server-key: want rsa or p256")
+	}
+	own := *g
+	if g.Data == "" && g.DB == "" {
+		if own.Data, err = os.MkdirTemp("", "payoutd-bench-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(own.Data)) }()
+	}
+	f, err := own.folder()
+	if err != nil {
+		return err
+	}
+	if err := f.create(); err != nil {
+		return err
+	}
+	screen, err := os.OpenFile(f.path("payoutd.log"), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = screen.Close() }()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	log := g.logger(p.stderr, slog.LevelWarn)
+	report, err := bench.Run(ctx, bench.Options{
+		Projects: c.Projects, Clients: c.Clients, Duration: c.Duration, Rate: c.Rate, SingleRequest: c.SingleRequest, Preload: c.Preload,
+		Key: partner.KeyType(c.Key), ServerKey: partner.KeyType(c.ServerKey), Profile: c.Profile, Socket: f.socket(),
+		Open:    func(ctx context.Context) (*bench.Installation, error) { return openForBench(ctx, f, log) },
+		Scratch: func(ctx context.Context) (store.Store, func() error, error) { return openScratch(ctx, f, log) },
+		Free:    func() (int64, error) { return freeBytes(filepath.Dir(f.database)) },
+		Server:  func() *exec.Cmd { return f.benchServer(self, g, screen) },
+		Say:     func(format string, args ...any) { fmt.Fprintf(p.stderr, "payoutd: "+format+"\n", args...) },
+	})
+	if err != nil {
+		return fmt.Errorf("%w%s", err, lastLines(screen.Name()))
+	}
+	if c.JSON {
+		err = p.printJSON(report)
+	} else {
+		err = report.Print(p.stdout)
+	}
+	return errors.Join(err, report.Failure())
+}
+
+// benchServer is the command of a server on the folder, with its log in a file.
+// Variables of the environment that would change it are left out.
+func (f folder) benchServer(self string, g *global, log *os.File) *exec.Cmd {
+	cmd := exec.Command(self, "serve", "--sandbox-rails", "--listen", "127.0.0.1:0", "--data", f.dir, "--db", "sqlite:"+f.database,
+		"--log-level", g.LogLevel, "--log-format", g.LogFormat)
+	for _, pair := range os.Environ() {
+		if !strings.HasPrefix(pair, variablePrefix) {
+			cmd.Env = append(cmd.Env, pair)
+		}
+	}
+	if f.vaultKey != "" {
+		cmd.Env = append(cmd.Env, variablePrefix+"VAULT_KEY="+f.vaultKey)
+	}
+	cmd.Stderr = log
+	return cmd
+}
+
+func openForBench(ctx context.Context, f folder, log *slog.Logger) (*bench.Installation, error) {
+	i, err := open(ctx, f, log, false)
+	if err != nil {
+		return nil, err
+	}
+	return &bench.Installation{Engine: i.engine, Store: i.store, ServerKeys: i.keys, Close: i.close}, nil
+}
+
+// openScratch opens an empty database on the engine and the disk of the folder.
+func openScratch(ctx context.Context, f folder, log *slog.Logger) (store.Store, func() error, error) {
+	dir, err := os.MkdirTemp(filepath.Dir(f.database), "scratch-")
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := sqlite.Open(ctx, filepath.Join(dir, "scratch.db"), log)
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return s, func() error { return errors.Join(s.Close(), os.RemoveAll(dir)) }, nil
+}
+
+// freeBytes is what an unprivileged user may still write to the disk of a folder.
+func freeBytes(dir string) (int64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, fmt.Errorf("free disk of %s: %w", shown(dir), err)
+	}
+	return int64(s.Bavail) * int64(s.Bsize), nil
+}
+
+// lastLines are the last of a log, where a server says why it ended; the log
+// itself may be gone with its folder.
+func lastLines(path string) string {
+	const linesMax = 5
+	b, err := os.ReadFile(path)
+	if err != nil || len(b) == 0 {
+		return ""
+	}
+	lines := bytes.Split(bytes.TrimSpace(b), []byte{'\n'})
+	return "\nlast lines of its log:\n" + string(bytes.Join(lines[max(len(lines)-linesMax, 0):], []byte{'\n'}))
+}

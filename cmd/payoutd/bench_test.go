@@ -1,0 +1,37 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+// The benchmark makes payouts, so it keeps away from what somebody uses.
+func TestBenchRefuses(t *testing.T) {
+	used := t.TempDir()
+	_, stop := startServer(t, "sandbox", "--data", used, "--listen", "127.0.0.1:0")
+	if code := stop(); code != exitDone {
+		t.Fatalf("the sandbox ended with code %d", code)
+	}
+	tests := []struct {
+		name string
+		args []string
+		code int
+		says string
+	}{
+		{"a database in use", []string{"--data", used}, exitFailure, "the database has 1 projects"},
+		{"an unknown kind of key", []string{"--server-key", "ed25519"}, exitUsage, "--server-key: want rsa or p256"},
+		{"no projects", []string{"--projects", "0"}, exitFailure, "projects: want 1"},
+		{"more payouts than fit the disk", []string{"--preload", "1000000000000"}, exitFailure, "MB of free disk"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			p := &program{stdout: &stdout, stderr: &stderr, name: "payoutd"}
+			code := p.run(t.Context(), append([]string{"bench", "--json"}, test.args...))
+			if code != test.code || !strings.Contains(stderr.String(), test.says) || stdout.Len() > 0 {
+				t.Errorf("code %d, want %d\n%s%s", code, test.code, stdout.String(), stderr.String())
+			}
+		})
+	}
+}

@@ -1,0 +1,316 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/sign"
+)
+
+// server is a bank that can be told to misbehave. It verifies what it gets.
+type server struct {
+	t       *testing.T
+	partner sign.PublicKey
+	key     sign.PrivateKey
+	inbox   *inbox
+	made    atomic.Int64
+	hooks   sync.WaitGroup
+
+	mu       sync.Mutex
+	requests map[string]int // by path
+	keys     map[string]int // of idempotency
+
+	answer func(path string, tries int) int // status of an answer; nil for 200
+	hook   func(kind string) string         // what becomes of a webhook; nil for "sent"
+}
+
+// newServer returns a bank and the load before it; change may make it misbehave.
+func newServer(t *testing.T, o Options, change func(*server)) (*server, *load) {
+	t.Helper()
+	partnerKey, err := generate(partner.P256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := generate(partner.P256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := openInbox()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(box.close)
+	box.key = key.Public()
+	s := &server{t: t, partner: partnerKey.Public(), key: key, inbox: box, requests: map[string]int{}, keys: map[string]int{}}
+	if change != nil {
+		change(s)
+	}
+	front := httptest.NewServer(s)
+	t.Cleanup(func() {
+		front.Close()
+		s.hooks.Wait()
+	})
+	p := &process{host: strings.TrimPrefix(front.URL, "http://"), ended: make(chan struct{})}
+	l := newLoad(o, p, box, partnerKey)
+	l.drain, l.retryGap = 200*time.Millisecond, 0
+	return s, l
+}
+
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil || s.partner.Verify(body, r.Header.Get(sign.HeaderSign)) != nil {
+		s.t.Errorf("%s: not signed", r.URL.Path)
+	}
+	path := strings.TrimPrefix(r.URL.Path, "/api/v2/session/")
+	key := r.Header.Get(sign.HeaderKey)
+	s.mu.Lock()
+	s.keys[key]++
+	tries := s.keys[key]
+	if tries == 1 {
+		s.requests[path]++
+	}
+	s.mu.Unlock()
+	status := http.StatusOK
+	if s.answer != nil {
+		status = s.answer(path, tries)
+	}
+	switch {
+	case status == 0: // the connection breaks
+		panic(http.ErrAbortHandler)
+	case status != http.StatusOK:
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"status":"error","error":{"code":"some_code"}}`)
+		return
+	}
+	session := member(body, "session_id")
+	if session == "" {
+		session = fmt.Sprintf("ps_%d", s.made.Add(1))
+	}
+	switch path {
+	case "start/payout":
+		s.send(session, "ready_to_confirm", "in_progress")
+	case "confirm", "init/payout":
+		s.send(session, "payment_finished", "accepted")
+	}
+	fmt.Fprintf(w, `{"status":"ok","session":{"id":"%s","status":"in_progress"}}`, session)
+}
+
+func (s *server) send(session, kind, status string) {
+	does := "sent"
+	if s.hook != nil {
+		does = s.hook(kind)
+	}
+	times, key := 1, s.key
+	switch does {
+	case "lost":
+		return
+	case "doubled":
+		times = 2
+	case "forged":
+		key, _ = generate(partner.P256)
+	case "declined":
+		status = "cancelled"
+	}
+	body := fmt.Appendf(nil, `{"type":"%s","session":{"id":"%s","status":"%s"}}`, kind, session, status)
+	signature, err := key.Sign(body)
+	if err != nil {
+		s.t.Error(err)
+	}
+	for range times {
+		s.hooks.Go(func() {
+			r, _ := http.NewRequest(http.MethodPost, s.inbox.url, bytes.NewReader(body))
+			r.Header.Set(sign.HeaderSign, signature)
+			if answer, err := http.DefaultTransport.RoundTrip(r); err == nil {
+				_ = answer.Body.Close()
+			}
+		})
+	}
+}
+
+func TestLoad(t *testing.T) {
+	only := func(path string, status int) func(*server) {
+		return func(s *server) {
+			s.answer = func(p string, tries int) int {
+				if p == path && tries == 1 {
+					return status
+				}
+				return http.StatusOK
+			}
+		}
+	}
+	hook := func(kind, does string) func(*server) {
+		return func(s *server) {
+			s.hook = func(k string) string {
+				if k == kind {
+					return does
+				}
+				return "sent"
+			}
+		}
+	}
+	tests := []struct {
+		name     string
+		single   bool
+		change   func(*server)
+		accepted bool   // some are
+		drained  bool   // all that are accepted
+		repeated bool   // requests are sent again
+		refusal  string // why payouts were left in the middle
+	}{
+		{"all goes right", false, nil, true, true, false, ""},
+		{"all goes right, in one request", true, nil, true, true, false, ""},
+		{"busy at the creation", false, only("create", 503), true, true, true, ""},
+		{"busy at the confirmation", false, only("confirm", 503), true, true, true, ""},
+		{"the connection breaks before the answer", false, only("confirm", 0), true, true, true, ""},
+		{"the creation is refused", false, only("create", 400), false, true, false, "create: status 400, some_code"},
+		{"the confirmation is refused", false, only("confirm", 400), false, true, false, "confirm: status 400, some_code"},
+		{"no webhook that it is ready", false, hook("ready_to_confirm", "lost"), false, true, false, errCut.Error()},
+		{"no webhook that it is paid", false, hook("payment_finished", "lost"), true, false, false, errCut.Error()},
+		{"no webhook after one request", true, hook("payment_finished", "lost"), true, false, false, errCut.Error()},
+		{"a forged webhook", false, hook("payment_finished", "forged"), true, false, false, errCut.Error()},
+		{"a declined payout", false, hook("payment_finished", "declined"), true, false, false, errFailed.Error()},
+		{"doubled webhooks", false, hook("payment_finished", "doubled"), true, true, false, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			o := Options{Projects: 2, Clients: 3, Duration: 100 * time.Millisecond, SingleRequest: test.single}
+			s, l := newServer(t, o, test.change)
+			r, err := l.run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.BooksClean = true
+			if (r.Accepted > 0) != test.accepted || (r.Accepted == r.Drained) != test.drained {
+				t.Errorf("%d accepted, %d drained", r.Accepted, r.Drained)
+			}
+			if failed := r.Failure() != nil; failed == test.drained {
+				t.Errorf("failure %v", r.Failure())
+			}
+			if (r.Retried > 0) != test.repeated {
+				t.Errorf("%d requests sent again", r.Retried)
+			}
+			if n := r.Refusals[test.refusal]; test.refusal != "" && n == 0 || test.refusal == "" && len(r.Refusals) > 0 {
+				t.Errorf("left in the middle: %v, want %q", r.Refusals, test.refusal)
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			confirmed := s.requests["confirm"] + s.requests["init/payout"]
+			if test.refusal == "" && int64(confirmed) != r.Accepted {
+				t.Errorf("%d confirmed at the server, %d accepted", confirmed, r.Accepted)
+			}
+			if made := s.requests["create"] + s.requests["init/payout"]; test.refusal == "" && int64(made) != r.Accepted+r.Cancelled {
+				t.Errorf("%d sessions made, %d accepted and %d cancelled", made, r.Accepted, r.Cancelled)
+			}
+		})
+	}
+}
+
+// What is under way when the time is over is not confirmed any more.
+func TestLoadCancelsWhatIsLeft(t *testing.T) {
+	o := Options{Projects: 1, Clients: 1, Duration: 50 * time.Millisecond}
+	var l *load
+	s, l := newServer(t, o, func(s *server) {
+		s.answer = func(path string, _ int) int {
+			if path == "create" {
+				<-l.over.Done()
+			}
+			return http.StatusOK
+		}
+	})
+	r, err := l.run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Accepted != 0 || r.Cancelled != 1 || s.requests["cancel"] != 1 || s.requests["start/payout"] != 0 {
+		t.Errorf("%d accepted, %d cancelled, requests %v", r.Accepted, r.Cancelled, s.requests)
+	}
+}
+
+// An open loop begins payouts whatever the answers do, and counts the time
+// from when it should have begun them.
+func TestOpenLoopDoesNotWait(t *testing.T) {
+	const rate, duration = 200, 300 * time.Millisecond
+	o := Options{Projects: 1, Clients: 2, Duration: duration, Rate: rate}
+	var l *load
+	_, l = newServer(t, o, func(s *server) {
+		s.answer = func(path string, _ int) int {
+			if path == "create" {
+				<-l.over.Done() // nothing is answered before the end
+			}
+			return http.StatusOK
+		}
+	})
+	l.drain = 10 * time.Second
+	if _, err := l.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := int64(rate * duration.Seconds())
+	if n := l.made.Load(); n < want/2 || n > want+1 {
+		t.Errorf("%d payouts begun, want about %d", n, want)
+	}
+	if half := l.times[stepCreate].percentile(50); half < duration/4 {
+		t.Errorf("half of the answers within %s, though none came before %s", half, duration)
+	}
+}
+
+func TestLoadEndsWithTheServer(t *testing.T) {
+	o := Options{Projects: 1, Clients: 2, Duration: time.Hour}
+	var l *load
+	var once sync.Once
+	_, l = newServer(t, o, func(s *server) {
+		s.answer = func(path string, _ int) int {
+			if path == "confirm" {
+				once.Do(func() { close(l.process.ended) })
+			}
+			return http.StatusOK
+		}
+	})
+	if _, err := l.run(t.Context()); err == nil || !strings.Contains(err.Error(), "the server ended") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestInboxTakesOnlyWebhooks(t *testing.T) {
+	key, err := generate(partner.RSA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &inbox{key: key.Public(), flights: nil}
+	good := `{"type":"payment_finished","session":{"id":"ps_17","status":"accepted"}}`
+	tests := []struct {
+		name, signed, sent string
+		status             int
+	}{
+		{"a webhook", good, good, 200},
+		{"another body than was signed", good, strings.Replace(good, "17", "18", 1), 400},
+		{"no session", `{"type":"payment_finished"}`, `{"type":"payment_finished"}`, 400},
+		{"nothing", "", "", 400},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			b.flights = map[id.Session]*flight{}
+			signature, err := key.Sign([]byte(test.signed))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := httptest.NewRequest(http.MethodPost, "/hook", strings.NewReader(test.sent))
+			r.Header.Set(sign.HeaderSign, signature)
+			w := httptest.NewRecorder()
+			b.ServeHTTP(w, r)
+			if w.Code != test.status || len(b.flights) != map[int]int{200: 1}[test.status] {
+				t.Errorf("status %d, %d flights", w.Code, len(b.flights))
+			}
+		})
+	}
+}
