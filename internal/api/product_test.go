@@ -103,7 +103,7 @@ func newProduct(t *testing.T, hooks *receiver) *product {
 	}
 	p.store = must(sqlite.Open(t.Context(), file, nil))
 	log := slog.New(slog.NewTextHandler(p.log, nil))
-	ahead := began.Sub(time.Now())
+	ahead := time.Until(began)
 	p.engine = must(payout.New(context.Background(), payout.Options{
 		Store: p.store, Vault: must(vault.New(vaultKeys())), Rails: p.world.Rails(), Log: log,
 		ServerKeys: serverKeys(), QueryGapMax: 5 * time.Second,
