@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # Sees to it that what the tests need beside Go is there: a C compiler for the
-# race detector, openssl as the other side of the signature tests. On a Debian
-# machine it installs what is missing; elsewhere it says what is.
+# race detector, openssl as the other side of the signature tests, a PostgreSQL
+# server that they start and stop themselves, unless PAYOUTD_TEST_POSTGRES names
+# one. On a Debian machine it installs what is missing; elsewhere it says what is.
 set -euo pipefail
 
 missing=()
 command -v gcc >/dev/null || missing+=(gcc libc6-dev)
 command -v openssl >/dev/null || missing+=(openssl)
+if [ -z "${PAYOUTD_TEST_POSTGRES:-}" ] && ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+	missing+=(postgresql)
+fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
@@ -14,5 +18,10 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
 	exit 1
 fi
 echo "== installing ${missing[*]}"
+if [[ " ${missing[*]} " == *' postgresql '* ]]; then
+	# The tests need the programs, not a server that starts with the machine.
+	mkdir -p /etc/postgresql-common/createcluster.d
+	echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/payoutd.conf
+fi
 apt-get -qq update
 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null

@@ -37,9 +37,11 @@ var mayImport = map[string][]string{
 	"internal/webhook": {"internal/fault", "internal/id"},
 
 	// The database: what the program needs of it, and the engines.
-	"internal/store":           contract,
-	"internal/store/storetest": engine,
-	"internal/store/sqlite":    engine,
+	"internal/store":                 contract,
+	"internal/store/storetest":       engine,
+	"internal/store/sqlite":          engine,
+	"internal/store/postgres":        engine,
+	"internal/store/postgres/pgtest": {},
 
 	// JSON stands below the engine of payouts, which writes the body of a
 	// webhook in the transaction that promises it.
@@ -88,9 +90,10 @@ var (
 var mayUse = map[string][]string{
 	"code.dny.dev/ssrf":                   {"internal/webhook"},
 	"github.com/alecthomas/kong":          {"cmd/payoutd"},
-	"github.com/go-json-experiment/json":  {"internal/store/sqlite", "internal/wire"},
+	"github.com/go-json-experiment/json":  {"internal/store/postgres", "internal/store/sqlite", "internal/wire"},
+	"github.com/jackc/pgx/v5":             {"internal/store/postgres", "internal/store/postgres/pgtest"},
 	"github.com/mattn/go-isatty":          {"cmd/payoutd"},
-	"github.com/pressly/goose/v3":         {"internal/store/sqlite"},
+	"github.com/pressly/goose/v3":         {"internal/store/postgres", "internal/store/sqlite"},
 	"github.com/prometheus/client_golang": {"cmd/payoutd", "internal/admin", "internal/api", "internal/payout"},
 	"github.com/rogpeppe/go-internal":     {},
 	"github.com/tink-crypto/tink-go/v2":   {"internal/vault"},

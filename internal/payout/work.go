@@ -292,8 +292,12 @@ func (w *taskWorker) send(ctx context.Context, with errand, p *session.Payout) e
 		return w.report(ctx, &abort{with, fault.RoutingInternal})
 	}
 	if card := p.Details.Instrument.Card; card != nil {
-		if _, err := w.store.Card(ctx, with.task.Project, card.Sealed); fault.CodeOf(err) == fault.NotFound {
+		_, err := w.store.Card(ctx, with.task.Project, card.Sealed)
+		switch {
+		case err != nil && fault.CodeOf(err) == fault.NotFound:
 			return w.report(ctx, &abort{with, fault.Internal})
+		case err != nil:
+			return err // nothing has been promised to the rail yet
 		}
 	}
 	if err := w.report(ctx, &intent{with}); err != nil {

@@ -1,0 +1,201 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/store"
+)
+
+// Commit implements store.Store. It decides anew when another node came first,
+// when the server chose this transaction to break a deadlock, and when the
+// connection was lost before the COMMIT went out.
+func (s *Store) Commit(ctx context.Context, reads store.Reads, decide func(*store.Rows) (*store.Changes, error)) error {
+	var (
+		w       = want(reads)
+		refused error
+	)
+	err := s.repeat(ctx, outrun, func() error {
+		return s.transact(ctx, func(t *transaction) error {
+			rows, err := t.load(ctx, &w)
+			if err != nil {
+				return err
+			}
+			changes, err := decide(rows)
+			if refused = err; err != nil || changes == nil || changes.Empty() {
+				return nil
+			}
+			return t.write(ctx, changes)
+		})
+	})
+	if refused != nil {
+		return refused
+	}
+	if lost, ok := errors.AsType[*lostError](err); ok {
+		return s.settle(lost)
+	}
+	if err != nil {
+		return failed(err, "commit")
+	}
+	return nil
+}
+
+// transaction is one on a connection that is its own as long as it lasts.
+type transaction struct {
+	conn  *pgx.Conn
+	store *Store
+	open  bool // BEGIN was sent, and no end
+}
+
+// transact gives do a transaction, and rolls back what do leaves open, in a
+// panic as well.
+func (s *Store) transact(ctx context.Context, do func(*transaction) error) error {
+	conn, err := s.acquire(ctx, s.writers)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	t := &transaction{conn: conn.Conn(), store: s}
+	defer t.end(ctx)
+	return s.checked(ctx, conn, do(t))
+}
+
+// begin starts a round trip; the first one begins the transaction with it. The
+// level is named because a server may have another default.
+func (t *transaction) begin() *pgx.Batch {
+	b := new(pgx.Batch)
+	if !t.open {
+		b.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
+	}
+	return b
+}
+
+// send makes a round trip within the transaction.
+func (t *transaction) send(ctx context.Context, b *pgx.Batch) error {
+	ctx, cancel := context.WithTimeout(ctx, answerMax)
+	defer cancel()
+	t.open = true
+	return t.conn.SendBatch(ctx, b).Close()
+}
+
+// commit makes the last round trip. It goes on when ctx ends, because an answer
+// that nobody waits for leaves the outcome open.
+func (t *transaction) commit(ctx context.Context, b *pgx.Batch, of batch) error {
+	b.Queue("COMMIT")
+	err := t.send(context.WithoutCancel(ctx), b)
+	switch {
+	case err == nil:
+		t.open = false
+		return nil
+	case t.conn.IsClosed() && !pgconn.SafeToRetry(err):
+		return &lostError{batch: of, cause: err}
+	}
+	return err
+}
+
+// end rolls back. A connection that can't do that is closed by its pool.
+func (t *transaction) end(ctx context.Context) {
+	if !t.open || t.conn.IsClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerMax)
+	defer cancel()
+	if _, err := t.conn.Exec(ctx, "ROLLBACK"); err != nil {
+		t.store.log.WarnContext(ctx, "connection to the database replaced", "error", err)
+	}
+}
+
+// batch names the row of a batch.
+type batch struct {
+	project id.Project
+	id      id.Batch
+}
+
+// lostError says that the connection was lost after the COMMIT had been sent,
+// or part of it.
+type lostError struct {
+	batch
+	cause error
+}
+
+func (e *lostError) Error() string {
+	return fmt.Sprintf("the answer to the COMMIT was lost: %v", e.cause)
+}
+func (e *lostError) Unwrap() error { return e.cause }
+
+// settle finds out what became of a batch whose COMMIT got no answer.
+func (s *Store) settle(lost *lostError) error {
+	s.mu.Lock()
+	s.unsettled[lost.id] = lost.project
+	s.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(context.Background(), s.settleMax)
+	defer cancel()
+	for gap := 10 * time.Millisecond; ; gap = min(2*gap, time.Second) {
+		written, err := s.seal(ctx, lost.batch)
+		switch {
+		case err == nil && written:
+			s.log.Warn("commit written, its answer lost", "batch", int64(lost.id), "error", lost.cause)
+			return nil
+		case err == nil:
+			return fault.Wrap(fault.Busy, lost.cause, "commit: the connection to the database was lost, nothing was written")
+		case !s.pause(ctx, gap):
+			s.log.Error("outcome of a commit unknown", "batch", int64(lost.id), "error", lost.cause, "lookup_error", err)
+			return fmt.Errorf("batch %d: %w: %w", lost.id, store.ErrUnknown, lost.cause)
+		}
+	}
+}
+
+const (
+	// It waits for a transaction that is just writing the row.
+	voidBatch   = `INSERT INTO batches (project, id, written) VALUES ($1, $2, false) ON CONFLICT (project, id) DO NOTHING`
+	selectBatch = `SELECT written FROM batches WHERE project = $1 AND id = $2`
+
+	committedBatch = `SELECT EXISTS (SELECT 1 FROM batches WHERE id = $1 AND written)`
+)
+
+// seal decides for good whether a batch was written. That its row is not there
+// proves nothing: the COMMIT may still be on its way, or stand in the queue of
+// a server process that has not noticed the end of its connection. So the row
+// is put there as not written; the batch itself begins with this row and can't
+// come after that.
+func (s *Store) seal(ctx context.Context, of batch) (written bool, err error) {
+	err = s.on(ctx, s.writers, func(conn *pgx.Conn) error {
+		b := new(pgx.Batch)
+		b.Queue(voidBatch, of.project, of.id)
+		b.Queue(selectBatch, of.project, of.id).QueryRow(func(row pgx.Row) error { return row.Scan(&written) })
+		return conn.SendBatch(ctx, b).Close()
+	})
+	if err == nil {
+		s.mu.Lock()
+		delete(s.unsettled, of.id)
+		s.mu.Unlock()
+	}
+	return written, err
+}
+
+// Committed implements store.Store. For a batch of this store whose COMMIT got
+// no answer, false is final.
+func (s *Store) Committed(ctx context.Context, number id.Batch) (written bool, err error) {
+	s.mu.Lock()
+	project, unsettled := s.unsettled[number]
+	s.mu.Unlock()
+	if unsettled {
+		written, err = s.seal(ctx, batch{project, number})
+	} else {
+		err = s.read(ctx, func(conn *pgx.Conn) error {
+			return conn.QueryRow(ctx, committedBatch, number).Scan(&written)
+		})
+	}
+	if err != nil {
+		return false, failed(err, "look up batch %d", number)
+	}
+	return written, nil
+}

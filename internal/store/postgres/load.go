@@ -1,0 +1,148 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/ledger"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/webhook"
+)
+
+// Rows are locked table by table in this order and by key within each, on all
+// nodes. Payouts need no lock: who changes them has their session's. Each
+// statement sees what was committed when it began, so what hangs on a lock is
+// read by a statement after the one that took it. Keys can't be locked where
+// they are missing: that is what their primary key is for.
+const (
+	loadBooks = `SELECT ` + bookColumns + ` FROM books b WHERE b.project = ANY($1::text[])
+		ORDER BY b.project FOR UPDATE`
+	loadSessions = `SELECT ` + sessionColumns + ` FROM unnest($1::text[], $2::bigint[]) k (project, id)
+		JOIN sessions s ON s.project = k.project AND s.id = k.id
+		ORDER BY s.project, s.id FOR UPDATE OF s`
+	loadPayouts = `SELECT p.project, p.session, ` + payoutColumns + ` FROM unnest($1::text[], $2::bigint[]) k (project, id)
+		JOIN payouts p ON p.project = k.project AND p.session = k.id
+		ORDER BY p.project, p.session, p.no`
+	// The status is a parameter, so that the planner can't tell that all these
+	// events stand in the index of what is to be delivered, and read all of that.
+	loadOutbox = `SELECT ` + eventColumns + ` FROM unnest($1::text[], $2::bigint[]) k (project, id)
+		JOIN events e ON e.project = k.project AND e.session = k.id
+		WHERE e.status = $3::text ORDER BY e.project, e.session, e.n FOR UPDATE OF e`
+	loadKeys = `SELECT ` + keyColumns + ` FROM unnest($1::text[], $2::text[], $3::text[]) k (project, scope, key)
+		JOIN keys r ON r.project = k.project AND r.scope = k.scope AND r.key = k.key`
+)
+
+// wanted are the rows that a batch names, each once and by key.
+type wanted struct {
+	sessions, outbox []store.SessionKey // outbox has those of sessions too
+	books            []id.Project
+	keys             []store.KeyRef
+}
+
+func want(r store.Reads) wanted {
+	return wanted{
+		sessions: distinct(r.Sessions, compareSessions),
+		outbox:   distinct(slices.Concat(r.Outbox, r.Sessions), compareSessions),
+		books:    distinct(r.Books, cmp.Compare),
+		keys:     distinct(r.Keys, compareKeys),
+	}
+}
+
+func (w *wanted) nothing() bool { return len(w.outbox)+len(w.books)+len(w.keys) == 0 }
+
+// distinct sorts a copy of keys and drops the repeated ones.
+func distinct[K comparable](keys []K, compare func(a, b K) int) []K {
+	sorted := slices.SortedFunc(slices.Values(keys), compare)
+	return slices.Compact(sorted)
+}
+
+func compareSessions(a, b store.SessionKey) int {
+	return cmp.Or(cmp.Compare(a.Project, b.Project), cmp.Compare(a.Session, b.Session))
+}
+
+func compareKeys(a, b store.KeyRef) int {
+	return cmp.Or(cmp.Compare(a.Project, b.Project), cmp.Compare(a.Scope, b.Scope), cmp.Compare(a.Key, b.Key))
+}
+
+// load reads and locks the rows in one round trip, which begins the transaction.
+func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) {
+	rows := &store.Rows{
+		Sessions: make(map[store.SessionKey]*session.Session, len(w.sessions)),
+		Outbox:   make(map[store.SessionKey][]webhook.Event),
+		Books:    make(map[id.Project]*ledger.Book, len(w.books)),
+		Keys:     make(map[store.KeyRef]store.KeyRecord),
+	}
+	if w.nothing() {
+		return rows, nil
+	}
+	b := t.begin()
+	if len(w.books) > 0 {
+		b.Queue(loadBooks, column(w.books, text)).Query(func(r pgx.Rows) error {
+			return each(r, scanBook, func(b *ledger.Book) { rows.Books[b.Project] = b })
+		})
+	}
+	if len(w.sessions) > 0 {
+		projects, numbers := columns(w.sessions)
+		b.Queue(loadSessions, projects, numbers).Query(func(r pgx.Rows) error {
+			return each(r, scanSession, func(s *session.Session) { rows.Sessions[keyOf(s)] = s })
+		})
+		b.Queue(loadPayouts, projects, numbers).Query(func(r pgx.Rows) error {
+			return each(r, scanPayout, func(p owned[session.Payout]) {
+				if s := rows.Sessions[p.SessionKey]; s != nil {
+					s.Payouts = append(s.Payouts, p.row)
+				}
+			})
+		})
+	}
+	if len(w.outbox) > 0 {
+		projects, numbers := columns(w.outbox)
+		b.Queue(loadOutbox, projects, numbers, string(webhook.Pending)).Query(func(r pgx.Rows) error {
+			return each(r, scanEvent, func(e webhook.Event) {
+				k := store.SessionKey{Project: e.Project, Session: e.Session}
+				rows.Outbox[k] = append(rows.Outbox[k], e)
+			})
+		})
+	}
+	if len(w.keys) > 0 {
+		b.Queue(loadKeys, column(w.keys, func(k store.KeyRef) string { return text(k.Project) }),
+			column(w.keys, func(k store.KeyRef) string { return k.Scope }),
+			column(w.keys, func(k store.KeyRef) string { return k.Key })).Query(func(r pgx.Rows) error {
+			return each(r, scanKey, func(k store.KeyRecord) { rows.Keys[k.KeyRef] = k })
+		})
+	}
+	if err := t.send(ctx, b); err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+// each hands over the rows of a result.
+func each[T any](rows pgx.Rows, scan pgx.RowToFunc[T], take func(T)) error {
+	for row, err := range all(rows, nil, scan) {
+		if err != nil {
+			return err
+		}
+		take(row)
+	}
+	return nil
+}
+
+// column is one column of many rows, as a statement takes it.
+func column[T, V any](rows []T, of func(T) V) []V {
+	values := make([]V, len(rows))
+	for i, row := range rows {
+		values[i] = of(row)
+	}
+	return values
+}
+
+// columns are the two of a session's key.
+func columns(keys []store.SessionKey) (projects []string, numbers []int64) {
+	return column(keys, func(k store.SessionKey) string { return text(k.Project) }),
+		column(keys, func(k store.SessionKey) int64 { return int64(k.Session) })
+}

@@ -1,0 +1,144 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/partner"
+)
+
+const (
+	selectProjects = `SELECT doc, revision FROM projects ORDER BY id`
+	insertProject  = `INSERT INTO projects (id, revision, doc) VALUES ($1, 1, $2)`
+	lockProject    = `SELECT revision FROM projects WHERE id = $1 FOR UPDATE`
+	updateProject  = `UPDATE projects SET revision = revision + 1, doc = $2 WHERE id = $1`
+	insertBook     = `INSERT INTO books (project, credit, hash, revision) VALUES ($1, $2, $3, 1)`
+	updateCredit   = `UPDATE books SET credit = $2, revision = revision + 1 WHERE project = $1 AND credit <> $2`
+	raiseProjects  = `UPDATE projects_revision SET revision = revision + 1`
+)
+
+// Projects implements store.Store.
+func (s *Store) Projects(ctx context.Context) ([]partner.Project, error) {
+	projects, err := list(ctx, s, scanProject, selectProjects)
+	if err != nil {
+		return nil, failed(err, "read the projects")
+	}
+	return projects, nil
+}
+
+// ProjectsRevision implements store.Store.
+func (s *Store) ProjectsRevision(ctx context.Context) (revision int64, err error) {
+	err = s.read(ctx, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT revision FROM projects_revision`).Scan(&revision)
+	})
+	if err != nil {
+		return 0, failed(err, "read the revision of the projects")
+	}
+	return revision, nil
+}
+
+// CreateProject implements store.Store. It is not tried again on a broken
+// connection: the second try would refuse what the first has perhaps written.
+func (s *Store) CreateProject(ctx context.Context, p partner.Project) error {
+	doc, err := encodeProject(p)
+	if err != nil {
+		return failed(err, "write project %s", p.ID)
+	}
+	err = s.change(ctx, p.ID, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, insertProject, p.ID, doc); err != nil {
+			if sqlState(err) == uniqueViolation {
+				return fault.Wrap(fault.Invalid, err, "the project %s exists", p.ID)
+			}
+			return err
+		}
+		_, err := tx.Exec(ctx, insertBook, p.ID, p.Credit, make([]byte, 32))
+		return err
+	})
+	if err != nil {
+		return failed(err, "create project %s", p.ID)
+	}
+	return nil
+}
+
+// UpdateProject implements store.Store; fault.NotFound if there is no such
+// project, fault.Invalid if the balance is already below the new credit line.
+// It is not tried again, as CreateProject.
+func (s *Store) UpdateProject(ctx context.Context, p partner.Project) error {
+	doc, err := encodeProject(p)
+	if err != nil {
+		return failed(err, "write project %s", p.ID)
+	}
+	err = s.change(ctx, p.ID, func(tx pgx.Tx) error {
+		var stored int64
+		if err := tx.QueryRow(ctx, lockProject, p.ID).Scan(&stored); err != nil {
+			return err
+		}
+		if stored != p.Revision {
+			return fault.New(fault.Busy, "the project %s was changed by somebody else: read it again", p.ID)
+		}
+		if _, err := tx.Exec(ctx, updateProject, p.ID, doc); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, updateCredit, p.ID, p.Credit)
+		return err
+	})
+	if err != nil {
+		return failed(err, "update project %s", p.ID)
+	}
+	return nil
+}
+
+// change runs a transaction on the project p and lets all nodes know. The
+// constraints of a book speak of its credit here.
+func (s *Store) change(ctx context.Context, p id.Project, do func(pgx.Tx) error) error {
+	return s.on(ctx, s.writers, func(conn *pgx.Conn) error {
+		return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+			err := do(tx)
+			if sqlState(err) == checkViolation {
+				return fault.Wrap(fault.Invalid, err, "the credit of %s can't be negative, nor less than it has used", p)
+			}
+			if err == nil {
+				_, err = tx.Exec(ctx, raiseProjects)
+			}
+			return err
+		})
+	})
+}
+
+// encodeProject cuts the times as everywhere in the store. The revision in the
+// document means nothing: the column has it.
+func encodeProject(p partner.Project) (string, error) {
+	p.CreatedAt = p.CreatedAt.UTC().Truncate(time.Microsecond)
+	p.Keys = slices.Clone(p.Keys)
+	for i := range p.Keys {
+		if at := p.Keys[i].RetiredAt; at != nil {
+			cut := at.UTC().Truncate(time.Microsecond)
+			p.Keys[i].RetiredAt = &cut
+		}
+	}
+	b, err := json.Marshal(&p)
+	return string(b), err
+}
+
+func scanProject(row pgx.CollectableRow) (partner.Project, error) {
+	var (
+		doc      []byte
+		revision int64
+		p        partner.Project
+	)
+	if err := row.Scan(&doc, &revision); err != nil {
+		return p, err
+	}
+	if err := json.Unmarshal(doc, &p); err != nil {
+		return p, fmt.Errorf("document of a project: %w", err)
+	}
+	p.Revision = revision
+	return p, nil
+}

@@ -1,0 +1,118 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/ledger"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/vault"
+	"github.com/payoutd/payoutd/internal/webhook"
+)
+
+const (
+	selectSession    = sessionsWithPayouts + ` WHERE s.project = $1 AND s.id = $2 ORDER BY p.no`
+	selectBook       = `SELECT ` + bookColumns + ` FROM books b WHERE b.project = $1`
+	selectCard       = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = $1 AND id = $2`
+	selectDeliveries = `SELECT project, session, n, no, at, took, status, error FROM deliveries
+		WHERE project = $1 AND session = $2 ORDER BY at, n, no`
+	selectAlarms = `SELECT project, id, session, payout, kind, text, at FROM alarms ORDER BY id DESC LIMIT $1`
+)
+
+// Session implements store.Store.
+func (s *Store) Session(ctx context.Context, k store.SessionKey) (found *session.Session, err error) {
+	err = s.read(ctx, func(conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, selectSession, k.Project, k.Session)
+		found, err = one(sessions(all(rows, err, scanSessionWithPayout)))
+		return err
+	})
+	if err != nil {
+		return nil, failed(err, "read %s", k.Session)
+	}
+	return found, nil
+}
+
+// Book implements store.Store.
+func (s *Store) Book(ctx context.Context, p id.Project) (book *ledger.Book, err error) {
+	err = s.read(ctx, func(conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, selectBook, p)
+		book, err = one(all(rows, err, scanBook))
+		return err
+	})
+	if err != nil {
+		return nil, failed(err, "read the book of %s", p)
+	}
+	return book, nil
+}
+
+// Card implements store.Store.
+func (s *Store) Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed, error) {
+	sealed := vault.Sealed{Project: p, ID: c}
+	var created int64
+	err := s.read(ctx, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, selectCard, p, c).Scan(&sealed.Ciphertext, &sealed.Fingerprint, &created)
+	})
+	if err != nil {
+		return vault.Sealed{}, failed(err, "read a sealed card of %s", p)
+	}
+	sealed.CreatedAt = instant(created)
+	return sealed, nil
+}
+
+// Deliveries implements store.Store.
+func (s *Store) Deliveries(ctx context.Context, k store.SessionKey) ([]webhook.Attempt, error) {
+	log, err := list(ctx, s, scanDelivery, selectDeliveries, k.Project, k.Session)
+	if err != nil {
+		return nil, failed(err, "read the deliveries of %s", k.Session)
+	}
+	return log, nil
+}
+
+// Alarms implements store.Store.
+func (s *Store) Alarms(ctx context.Context, limit int) ([]store.Alarm, error) {
+	alarms, err := list(ctx, s, scanAlarm, selectAlarms, max(limit, 0))
+	if err != nil {
+		return nil, failed(err, "read the alarms")
+	}
+	return alarms, nil
+}
+
+// Setting implements store.Store.
+func (s *Store) Setting(ctx context.Context, name string) (value []byte, err error) {
+	err = s.read(ctx, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT value FROM settings WHERE name = $1`, name).Scan(&value)
+	})
+	if err != nil {
+		return nil, failed(err, "read setting %s", name)
+	}
+	return value, nil
+}
+
+// PutSetting implements store.Store.
+func (s *Store) PutSetting(ctx context.Context, name string, value []byte) error {
+	err := s.write(ctx, func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, `INSERT INTO settings (name, value) VALUES ($1, $2)
+			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, blob(value))
+		return err
+	})
+	if err != nil {
+		return failed(err, "write setting %s", name)
+	}
+	return nil
+}
+
+// list reads all rows of a query; nil where there are none.
+func list[T any](ctx context.Context, s *Store, scan pgx.RowToFunc[T], query string, args ...any) (rows []T, err error) {
+	err = s.read(ctx, func(conn *pgx.Conn) error {
+		result, err := conn.Query(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		rows, err = pgx.AppendRows([]T(nil), result, scan)
+		return err
+	})
+	return rows, err
+}

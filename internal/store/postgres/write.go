@@ -1,0 +1,482 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/ledger"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/vault"
+	"github.com/payoutd/payoutd/internal/webhook"
+)
+
+// guarded makes a statement fail that did not change one row for each that it
+// was given: somebody else came first, or a row is not the one that was meant.
+// The COMMIT is on its way behind it and must not be reached, so it is the
+// server that has to count: it divides by zero where the counts differ.
+func guarded(statement string) string {
+	return `WITH changed AS (` + statement + ` RETURNING 1)
+		SELECT 1 / (count(*) = cardinality($1::text[]))::int FROM changed`
+}
+
+// The first parameter of each is the project of each row.
+var (
+	updateSessions = guarded(`UPDATE sessions s
+		SET state = k.state, draft = k.draft, events = k.events, fence = k.fence, revision = s.revision + 1, updated_at = k.updated_at
+		FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[])
+			k (project, id, revision, state, draft, events, fence, updated_at)
+		WHERE s.project = k.project AND s.id = k.id AND s.revision = k.revision`)
+	upsertPayouts = guarded(`INSERT INTO payouts AS p (project, session, no, id, state, details, progress, created_at)
+		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[])
+		ON CONFLICT (project, session, no) DO UPDATE SET state = excluded.state, progress = excluded.progress
+		WHERE p.id = excluded.id`)
+	updateBooks = guarded(`UPDATE books b
+		SET available = k.available, held = k.held, clearing = k.clearing, fees = k.fees, deposits = k.deposits, suspense = k.suspense,
+			entries = k.entries, hash = k.hash, events = k.events, revision = b.revision + 1
+		FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+				$9::bigint[], $10::bytea[], $11::bigint[])
+			k (project, revision, available, held, clearing, fees, deposits, suspense, entries, hash, events)
+		WHERE b.project = k.project AND b.revision = k.revision`)
+	upsertAttempts = guarded(`INSERT INTO attempts AS a (project, session, payout, no, rail, reference, outcome, sent_at, ended_at)
+		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[])
+		ON CONFLICT (project, session, payout, no)
+		DO UPDATE SET outcome = excluded.outcome, sent_at = excluded.sent_at, ended_at = excluded.ended_at
+		WHERE a.rail = excluded.rail AND a.reference = excluded.reference`)
+	// What was promised never changes, only how its delivery stands.
+	upsertEvents = guarded(`INSERT INTO events AS e
+			(project, session, n, id, seq, type, body, signature, status, attempts, created_at, due, owner, lease)
+		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[],
+			$9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::text[], $14::bigint[])
+		ON CONFLICT (project, session, n) DO UPDATE SET signature = excluded.signature, status = excluded.status,
+			attempts = excluded.attempts, due = excluded.due, owner = excluded.owner, lease = excluded.lease
+		WHERE e.id = excluded.id`)
+)
+
+const (
+	insertBatch = `INSERT INTO batches (project, id, written) VALUES ($1, $2, true)`
+	insertKeys  = `INSERT INTO keys (project, scope, key, print, answer, at)
+		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bigint[])`
+	insertSessions = `INSERT INTO sessions (project, id, version, state, draft, events, fence, revision, created_at, updated_at)
+		SELECT project, id, version, state, draft, events, fence, 1, created_at, updated_at
+		FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
+			k (project, id, version, state, draft, events, fence, created_at, updated_at)`
+	insertPayouts = `INSERT INTO payouts (project, session, no, id, state, details, progress, created_at)
+		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[])`
+	insertEntries = `INSERT INTO entries (` + entryColumns + `)
+		SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[],
+			$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bytea[])`
+	addClearing = `INSERT INTO clearing AS c (project, rail, minor) SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
+		ON CONFLICT (project, rail) DO UPDATE SET minor = c.minor + excluded.minor`
+	insertCards = `INSERT INTO cards (project, id, ciphertext, fingerprint, created_at)
+		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bigint[])`
+	insertDeliveries = `INSERT INTO deliveries (project, session, n, no, at, took, status, error)
+		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[])`
+	deleteTasks = `DELETE FROM tasks t USING unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[]) k (project, session, payout, kind)
+		WHERE t.project = k.project AND t.session = k.session AND t.payout = k.payout AND t.kind = k.kind`
+	upsertTasks = `INSERT INTO tasks (project, session, payout, kind, due, attempt, owner, lease)
+		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[])
+		ON CONFLICT (project, session, payout, kind)
+		DO UPDATE SET due = excluded.due, attempt = excluded.attempt, owner = excluded.owner, lease = excluded.lease`
+	insertAlarms = `INSERT INTO alarms (project, id, session, payout, kind, text, at)
+		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[])`
+
+	// No batch waits for another that forgets the same ones.
+	forgetBatches = `DELETE FROM batches b USING (
+			SELECT project, id FROM batches WHERE id < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+		) old WHERE b.project = old.project AND b.id = old.id`
+)
+
+// keepBatches is how long a batch can be looked up, in the unit of its number:
+// package id puts the milliseconds above 22 bits.
+const keepBatches = int64(24*time.Hour/time.Millisecond) << 22
+
+// One batch in so many forgets old ones, twice as many, so that the table
+// shrinks after a pause.
+const forgetEvery = 64
+
+// write writes the changes and commits, in one round trip. Within a table rows
+// are written by key: two batches that add the same two keys must not wait for
+// each other. Tasks that are done go before new ones come, so that a payout may
+// end a task and begin the same kind anew.
+func (t *transaction) write(ctx context.Context, c *store.Changes) error {
+	of := batch{home(c), c.Batch}
+	b := t.begin()
+	b.Queue(insertBatch, of.project, of.id)
+	writeKeys(b, c.Keys)
+	if err := writeSessions(b, c.Sessions); err != nil {
+		return err
+	}
+	writeBooks(b, c.Books)
+	writeEntries(b, c.Entries)
+	writeAttempts(b, c.Attempts)
+	writeCards(b, c.Cards)
+	writeEvents(b, c.Events)
+	writeDeliveries(b, c.Deliveries)
+	writeTasks(b, c.TasksDone, c.Tasks)
+	writeAlarms(b, c.Alarms)
+	if t.store.commits.Add(1)%forgetEvery == 0 {
+		b.Queue(forgetBatches, int64(c.Batch)-keepBatches, 2*forgetEvery)
+	}
+	return t.commit(ctx, b, of)
+}
+
+// home is the project of the first row.
+func home(c *store.Changes) id.Project {
+	switch {
+	case len(c.Keys) > 0:
+		return c.Keys[0].Project
+	case len(c.Sessions) > 0:
+		return c.Sessions[0].Project
+	case len(c.Books) > 0:
+		return c.Books[0].Project
+	case len(c.Entries) > 0:
+		return c.Entries[0].Project
+	case len(c.Attempts) > 0:
+		return c.Attempts[0].Project
+	case len(c.Cards) > 0:
+		return c.Cards[0].Project
+	case len(c.Events) > 0:
+		return c.Events[0].Project
+	case len(c.Deliveries) > 0:
+		return c.Deliveries[0].Project
+	case len(c.Tasks) > 0:
+		return c.Tasks[0].Project
+	case len(c.TasksDone) > 0:
+		return c.TasksDone[0].Project
+	default:
+		return c.Alarms[0].Project
+	}
+}
+
+func writeKeys(b *pgx.Batch, keys []store.KeyRecord) {
+	if len(keys) == 0 {
+		return
+	}
+	keys = slices.Clone(keys)
+	slices.SortFunc(keys, func(a, b store.KeyRecord) int { return compareKeys(a.KeyRef, b.KeyRef) })
+	b.Queue(insertKeys,
+		column(keys, func(k store.KeyRecord) string { return text(k.Project) }),
+		column(keys, func(k store.KeyRecord) string { return k.Scope }),
+		column(keys, func(k store.KeyRecord) string { return k.Key }),
+		column(keys, func(k store.KeyRecord) []byte { return k.Print[:] }),
+		column(keys, func(k store.KeyRecord) string { return string(k.Answer) }),
+		column(keys, func(k store.KeyRecord) int64 { return micros(k.At) }),
+	)
+}
+
+func writeSessions(b *pgx.Batch, list []*session.Session) error {
+	if len(list) == 0 {
+		return nil
+	}
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b *session.Session) int { return compareSessions(keyOf(a), keyOf(b)) })
+	drafts := make(map[*session.Session]string, len(list))
+	var added, changed []*session.Session
+	for _, s := range list {
+		draft, err := encodeDetails(s.Draft)
+		if err != nil {
+			return failed(err, "write the draft of %s", s.ID)
+		}
+		if drafts[s] = draft; s.Revision == 0 {
+			added = append(added, s)
+		} else {
+			changed = append(changed, s)
+		}
+	}
+	if len(added) > 0 {
+		projects, numbers := columns(column(added, keyOf))
+		b.Queue(insertSessions, projects, numbers,
+			column(added, func(s *session.Session) int64 { return int64(s.Version) }),
+			column(added, func(s *session.Session) string { return string(s.State) }),
+			column(added, func(s *session.Session) string { return drafts[s] }),
+			column(added, func(s *session.Session) int64 { return int64(s.Events) }),
+			column(added, func(s *session.Session) int64 { return s.Fence }),
+			column(added, func(s *session.Session) int64 { return micros(s.CreatedAt) }),
+			column(added, func(s *session.Session) int64 { return micros(s.UpdatedAt) }),
+		)
+	}
+	if len(changed) > 0 {
+		projects, numbers := columns(column(changed, keyOf))
+		b.Queue(updateSessions, projects, numbers,
+			column(changed, func(s *session.Session) int64 { return s.Revision }),
+			column(changed, func(s *session.Session) string { return string(s.State) }),
+			column(changed, func(s *session.Session) string { return drafts[s] }),
+			column(changed, func(s *session.Session) int64 { return int64(s.Events) }),
+			column(changed, func(s *session.Session) int64 { return s.Fence }),
+			column(changed, func(s *session.Session) int64 { return micros(s.UpdatedAt) }),
+		)
+	}
+	return errors.Join(writePayouts(b, insertPayouts, added), writePayouts(b, upsertPayouts, changed))
+}
+
+// payout is one with its place.
+type payout struct {
+	store.SessionKey
+	no                int64
+	details, progress string
+	*session.Payout
+}
+
+// writePayouts writes those of some sessions. A changed session may have
+// payouts that are new.
+func writePayouts(b *pgx.Batch, statement string, list []*session.Session) error {
+	var payouts []payout
+	for _, s := range list {
+		for i := range s.Payouts {
+			p := payout{SessionKey: keyOf(s), no: int64(i + 1), Payout: &s.Payouts[i]}
+			var err error
+			if p.details, err = encodeDetails(p.Details); err != nil {
+				return failed(err, "write %s of %s", p.ID, s.ID)
+			}
+			if p.progress, err = encodeProgress(p.Payout); err != nil {
+				return failed(err, "write %s of %s", p.ID, s.ID)
+			}
+			payouts = append(payouts, p)
+		}
+	}
+	if len(payouts) == 0 {
+		return nil
+	}
+	projects, numbers := columns(column(payouts, func(p payout) store.SessionKey { return p.SessionKey }))
+	b.Queue(statement, projects, numbers,
+		column(payouts, func(p payout) int64 { return p.no }),
+		column(payouts, func(p payout) int64 { return int64(p.ID) }),
+		column(payouts, func(p payout) string { return string(p.State) }),
+		column(payouts, func(p payout) string { return p.details }),
+		column(payouts, func(p payout) string { return p.progress }),
+		column(payouts, func(p payout) int64 { return micros(p.CreatedAt) }),
+	)
+	return nil
+}
+
+func writeBooks(b *pgx.Batch, books []*ledger.Book) {
+	if len(books) == 0 {
+		return
+	}
+	books = slices.Clone(books)
+	slices.SortFunc(books, func(a, b *ledger.Book) int { return cmp.Compare(a.Project, b.Project) })
+	b.Queue(updateBooks,
+		column(books, func(b *ledger.Book) string { return text(b.Project) }),
+		column(books, func(b *ledger.Book) int64 { return b.Revision }),
+		column(books, func(b *ledger.Book) int64 { return b.Balance.Available }),
+		column(books, func(b *ledger.Book) int64 { return b.Balance.Held }),
+		column(books, func(b *ledger.Book) int64 { return b.Balance.Clearing }),
+		column(books, func(b *ledger.Book) int64 { return b.Balance.Fees }),
+		column(books, func(b *ledger.Book) int64 { return b.Balance.Deposits }),
+		column(books, func(b *ledger.Book) int64 { return b.Balance.Suspense }),
+		column(books, func(b *ledger.Book) int64 { return b.Entries }),
+		column(books, func(b *ledger.Book) []byte { return b.Hash[:] }),
+		column(books, func(b *ledger.Book) int64 { return b.Events }),
+	)
+}
+
+// writeEntries adds the entries and keeps the balance of each rail, once per
+// rail and batch.
+func writeEntries(b *pgx.Batch, entries []ledger.Entry) {
+	if len(entries) == 0 {
+		return
+	}
+	b.Queue(insertEntries,
+		column(entries, func(e ledger.Entry) string { return text(e.Project) }),
+		column(entries, func(e ledger.Entry) int64 { return e.No }),
+		column(entries, func(e ledger.Entry) string { return string(e.Kind) }),
+		column(entries, func(e ledger.Entry) int64 { return int64(e.Session) }),
+		column(entries, func(e ledger.Entry) int64 { return int64(e.Payout) }),
+		column(entries, func(e ledger.Entry) string { return e.Rail }),
+		column(entries, func(e ledger.Entry) string { return e.Reference }),
+		column(entries, func(e ledger.Entry) int64 { return e.Change.Available }),
+		column(entries, func(e ledger.Entry) int64 { return e.Change.Held }),
+		column(entries, func(e ledger.Entry) int64 { return e.Change.Clearing }),
+		column(entries, func(e ledger.Entry) int64 { return e.Change.Fees }),
+		column(entries, func(e ledger.Entry) int64 { return e.Change.Deposits }),
+		column(entries, func(e ledger.Entry) int64 { return e.Change.Suspense }),
+		column(entries, func(e ledger.Entry) int64 { return micros(e.At) }),
+		column(entries, func(e ledger.Entry) []byte { return e.Hash[:] }),
+	)
+
+	type account struct {
+		project id.Project
+		rail    string
+	}
+	sums := make(map[account]int64)
+	for i := range entries {
+		if e := &entries[i]; e.Change.Clearing != 0 {
+			sums[account{e.Project, e.Rail}] += e.Change.Clearing
+		}
+	}
+	if len(sums) == 0 {
+		return
+	}
+	accounts := make([]account, 0, len(sums))
+	for a := range sums {
+		accounts = append(accounts, a)
+	}
+	slices.SortFunc(accounts, func(a, b account) int {
+		return cmp.Or(cmp.Compare(a.project, b.project), cmp.Compare(a.rail, b.rail))
+	})
+	b.Queue(addClearing,
+		column(accounts, func(a account) string { return text(a.project) }),
+		column(accounts, func(a account) string { return a.rail }),
+		column(accounts, func(a account) int64 { return sums[a] }),
+	)
+}
+
+func writeAttempts(b *pgx.Batch, attempts []store.Attempt) {
+	if len(attempts) == 0 {
+		return
+	}
+	// An attempt may be opened and ended in one batch. Its rail and reference
+	// belong to the key here: two that differ in them are two rows, which the
+	// statement refuses.
+	type key struct {
+		store.SessionKey
+		payout          id.Payout
+		no              int
+		rail, reference string
+	}
+	attempts = last(attempts, func(a store.Attempt) key {
+		return key{store.SessionKey{Project: a.Project, Session: a.Session}, a.Payout, a.No, a.Rail, a.Reference}
+	}, func(a, b key) int {
+		return cmp.Or(compareSessions(a.SessionKey, b.SessionKey), cmp.Compare(a.payout, b.payout), cmp.Compare(a.no, b.no))
+	})
+	b.Queue(upsertAttempts,
+		column(attempts, func(a store.Attempt) string { return text(a.Project) }),
+		column(attempts, func(a store.Attempt) int64 { return int64(a.Session) }),
+		column(attempts, func(a store.Attempt) int64 { return int64(a.Payout) }),
+		column(attempts, func(a store.Attempt) int64 { return int64(a.No) }),
+		column(attempts, func(a store.Attempt) string { return a.Rail }),
+		column(attempts, func(a store.Attempt) string { return a.Reference }),
+		column(attempts, func(a store.Attempt) string { return string(a.Outcome) }),
+		column(attempts, func(a store.Attempt) int64 { return micros(a.SentAt) }),
+		column(attempts, func(a store.Attempt) int64 { return micros(a.EndedAt) }),
+	)
+}
+
+func writeCards(b *pgx.Batch, cards []vault.Sealed) {
+	if len(cards) == 0 {
+		return
+	}
+	b.Queue(insertCards,
+		column(cards, func(c vault.Sealed) string { return text(c.Project) }),
+		column(cards, func(c vault.Sealed) int64 { return int64(c.ID) }),
+		column(cards, func(c vault.Sealed) []byte { return blob(c.Ciphertext) }),
+		column(cards, func(c vault.Sealed) []byte { return blob(c.Fingerprint) }),
+		column(cards, func(c vault.Sealed) int64 { return micros(c.CreatedAt) }),
+	)
+}
+
+func writeEvents(b *pgx.Batch, events []webhook.Event) {
+	if len(events) == 0 {
+		return
+	}
+	type key struct {
+		store.SessionKey
+		n  int
+		id id.Event // as the rail and reference of an attempt
+	}
+	events = last(events, func(e webhook.Event) key {
+		return key{store.SessionKey{Project: e.Project, Session: e.Session}, e.N, e.ID}
+	}, func(a, b key) int { return cmp.Or(compareSessions(a.SessionKey, b.SessionKey), cmp.Compare(a.n, b.n)) })
+	b.Queue(upsertEvents,
+		column(events, func(e webhook.Event) string { return text(e.Project) }),
+		column(events, func(e webhook.Event) int64 { return int64(e.Session) }),
+		column(events, func(e webhook.Event) int64 { return int64(e.N) }),
+		column(events, func(e webhook.Event) int64 { return int64(e.ID) }),
+		column(events, func(e webhook.Event) int64 { return e.Seq }),
+		column(events, func(e webhook.Event) string { return e.Type }),
+		column(events, func(e webhook.Event) string { return string(e.Body) }),
+		column(events, func(e webhook.Event) string { return e.Signature }),
+		column(events, func(e webhook.Event) string { return string(e.Status) }),
+		column(events, func(e webhook.Event) int64 { return int64(e.Attempts) }),
+		column(events, func(e webhook.Event) int64 { return micros(e.CreatedAt) }),
+		column(events, func(e webhook.Event) int64 { return micros(e.Due) }),
+		column(events, func(e webhook.Event) string { return e.Owner }),
+		column(events, func(e webhook.Event) int64 { return micros(e.Lease) }),
+	)
+}
+
+func writeDeliveries(b *pgx.Batch, log []webhook.Attempt) {
+	if len(log) == 0 {
+		return
+	}
+	b.Queue(insertDeliveries,
+		column(log, func(a webhook.Attempt) string { return text(a.Project) }),
+		column(log, func(a webhook.Attempt) int64 { return int64(a.Session) }),
+		column(log, func(a webhook.Attempt) int64 { return int64(a.N) }),
+		column(log, func(a webhook.Attempt) int64 { return int64(a.No) }),
+		column(log, func(a webhook.Attempt) int64 { return micros(a.At) }),
+		column(log, func(a webhook.Attempt) int64 { return int64(a.Took) }),
+		column(log, func(a webhook.Attempt) int64 { return int64(a.Status) }),
+		column(log, func(a webhook.Attempt) string { return plain(a.Error) }),
+	)
+}
+
+func writeTasks(b *pgx.Batch, done []store.TaskKey, tasks []store.Task) {
+	if len(done) > 0 {
+		done = distinct(done, compareTasks)
+		b.Queue(deleteTasks, taskColumnsOf(done)...)
+	}
+	if len(tasks) == 0 {
+		return
+	}
+	tasks = last(tasks, func(t store.Task) store.TaskKey { return t.TaskKey }, compareTasks)
+	b.Queue(upsertTasks, append(taskColumnsOf(column(tasks, func(t store.Task) store.TaskKey { return t.TaskKey })),
+		column(tasks, func(t store.Task) int64 { return micros(t.Due) }),
+		column(tasks, func(t store.Task) int64 { return int64(t.Attempt) }),
+		column(tasks, func(t store.Task) string { return t.Owner }),
+		column(tasks, func(t store.Task) int64 { return micros(t.Lease) }),
+	)...)
+}
+
+// taskColumnsOf are the four of a task's key.
+func taskColumnsOf(keys []store.TaskKey) []any {
+	return []any{
+		column(keys, func(k store.TaskKey) string { return text(k.Project) }),
+		column(keys, func(k store.TaskKey) int64 { return int64(k.Session) }),
+		column(keys, func(k store.TaskKey) int64 { return int64(k.Payout) }),
+		column(keys, func(k store.TaskKey) string { return string(k.Kind) }),
+	}
+}
+
+func compareTasks(a, b store.TaskKey) int {
+	return cmp.Or(compareSessions(a.SessionKey, b.SessionKey), cmp.Compare(a.Payout, b.Payout), cmp.Compare(a.Kind, b.Kind))
+}
+
+func writeAlarms(b *pgx.Batch, alarms []store.Alarm) {
+	if len(alarms) == 0 {
+		return
+	}
+	b.Queue(insertAlarms,
+		column(alarms, func(a store.Alarm) string { return text(a.Project) }),
+		column(alarms, func(a store.Alarm) int64 { return a.ID }),
+		column(alarms, func(a store.Alarm) int64 { return int64(a.Session) }),
+		column(alarms, func(a store.Alarm) int64 { return int64(a.Payout) }),
+		column(alarms, func(a store.Alarm) string { return a.Kind }),
+		column(alarms, func(a store.Alarm) string { return plain(a.Text) }),
+		column(alarms, func(a store.Alarm) int64 { return micros(a.At) }),
+	)
+}
+
+// last keeps the last of the rows that have the same key, since a statement
+// can't write a row twice, and sorts the rest by key.
+func last[T any, K comparable](rows []T, key func(T) K, compare func(a, b K) int) []T {
+	at := make(map[K]int, len(rows))
+	kept := make([]T, 0, len(rows))
+	for _, row := range rows {
+		if i, ok := at[key(row)]; ok {
+			kept[i] = row
+			continue
+		}
+		at[key(row)] = len(kept)
+		kept = append(kept, row)
+	}
+	slices.SortFunc(kept, func(a, b T) int { return compare(key(a), key(b)) })
+	return kept
+}
