@@ -137,11 +137,24 @@ func connect(t *testing.T, url string) *pgx.Conn {
 // awaitLock returns when somebody waits for a lock in the database.
 func awaitLock(t *testing.T, url string) {
 	t.Helper()
-	conn := connect(t, url)
-	for waiting := false; !waiting; {
-		if err := conn.QueryRow(t.Context(), `SELECT EXISTS (
-			SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waiting); err != nil {
-			t.Fatal(err)
+	await(t, url, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`)
+}
+
+// await asks until the answer is true.
+func await(t *testing.T, url, question string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		t.Errorf("await: %v", err)
+		return
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	for yes := false; !yes; {
+		if err := conn.QueryRow(ctx, question).Scan(&yes); err != nil {
+			t.Errorf("in vain: %s: %v", question, err)
+			return
 		}
 	}
 }

@@ -28,6 +28,8 @@ type proxy struct {
 	conns []net.Conn
 	cut   cut // for the next bytes from the node
 	dead  bool
+	// arrived returns when the server has done what it was sent of a write.
+	arrived func()
 	// late is a connection to the server whose other end the node has lost, and
 	// unsent what has not been sent on it yet.
 	late     net.Conn
@@ -167,6 +169,7 @@ func (c *pair) up() {
 			if _, err := c.server.Write(b[:len(b)-tail]); err != nil {
 				c.t.Errorf("proxy: %v", err)
 			}
+			c.arrived()
 			c.lose(b[len(b)-tail:])
 			return
 		}
@@ -233,6 +236,9 @@ func TestLostCommits(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			database := newDatabase(t)
 			p, through := newProxy(t, database)
+			p.arrived = func() { // entries come after the row of the batch
+				await(t, database, `SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'entries'::regclass AND mode = 'RowExclusiveLock')`)
+			}
 			n, other := join(t, through, 1), join(t, database, 2)
 			n.must(n.deposit(n.next(), "p")) // prepares the statements
 			batch, decided := n.next(), 0
