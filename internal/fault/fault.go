@@ -31,6 +31,10 @@ const (
 	BadVerb  Code = "bad_verb"  // the path exists, the HTTP method does not
 	TooLarge Code = "too_large" // the body is above the limit
 	Stale    Code = "stale"     // a worker that has lost its lease; nobody outside sees it
+
+	TokenExpired Code = "token_expired" // a public token past its end
+	TokenUsed    Code = "token_used"    // a public token whose one operation is done
+	TooMany      Code = "too_many"      // attempts; a public token is used up by them, a caller may come back later
 )
 
 // Codes of operations that failed; they stand in a payout's error.

@@ -27,6 +27,10 @@ var rows = map[Code]Row{
 	TooLarge: {Invalid, http.StatusRequestEntityTooLarge, "the body is too large"},
 	Stale:    {Internal, http.StatusInternalServerError, "internal failure; retry later"},
 
+	TokenExpired: {Invalid, http.StatusBadRequest, "the public token has expired"},
+	TokenUsed:    {Invalid, http.StatusBadRequest, "the public token has been used"},
+	TooMany:      {Invalid, http.StatusTooManyRequests, "too many attempts"},
+
 	"session_cancelled":                    {"session_cancelled", 0, "the session was cancelled"},
 	CancelledByPartner:                     {CancelledByPartner, 0, "the partner cancelled the session"},
 	ConfirmTimeout:                         {ConfirmTimeout, 0, "no confirmation came in time"},
