@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 
 	// The database: what the program needs of it, and the engines.
 	"internal/store":                 contract,
+	"internal/store/codec":           form,
 	"internal/store/storetest":       engine,
 	"internal/store/sqlite":          engine,
 	"internal/store/postgres":        engine,
@@ -82,7 +83,8 @@ var (
 	contract = []string{
 		"internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/session", "internal/vault", "internal/webhook",
 	}
-	engine = append([]string{"internal/store", "instrument", "money"}, contract...)
+	form   = append([]string{"internal/store", "instrument", "money"}, contract...)
+	engine = append([]string{"internal/store/codec"}, form...)
 )
 
 // mayUse says for each module that is not ours which rooms' code may import it.
@@ -91,7 +93,7 @@ var (
 var mayUse = map[string][]string{
 	"code.dny.dev/ssrf":                   {"internal/webhook"},
 	"github.com/alecthomas/kong":          {"cmd/payoutd"},
-	"github.com/go-json-experiment/json":  {"internal/store/postgres", "internal/store/sqlite", "internal/wire"},
+	"github.com/go-json-experiment/json":  {"internal/store/codec", "internal/wire"},
 	"github.com/jackc/pgx/v5":             {"internal/store/postgres", "internal/store/postgres/pgtest"},
 	"github.com/mattn/go-isatty":          {"cmd/payoutd"},
 	"github.com/pressly/goose/v3":         {"internal/store/postgres", "internal/store/sqlite"},

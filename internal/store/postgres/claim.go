@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/codec"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
@@ -34,7 +35,7 @@ const (
 		UPDATE tasks t SET owner = $5, lease = $6
 		FROM due d JOIN fenced f ON f.project = d.project AND f.id = d.session
 		WHERE t.project = d.project AND t.session = d.session AND t.payout = d.payout AND t.kind = d.kind
-		RETURNING ` + taskColumns + `, f.fence`
+		RETURNING ` + codec.TaskColumns + `, f.fence`
 	claimEvents = `WITH due AS (
 			SELECT project, session, n FROM events
 			WHERE status = 'pending' AND due <= $1 AND lease <= $2
@@ -43,7 +44,7 @@ const (
 		)
 		UPDATE events e SET owner = $4, lease = $5 FROM due d
 		WHERE e.project = d.project AND e.session = d.session AND e.n = d.n
-		RETURNING ` + eventColumns
+		RETURNING ` + codec.EventColumns
 	renewTasks = `UPDATE tasks t SET lease = $1 FROM (
 			SELECT t.project, t.session, t.payout, t.kind
 			FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::text[]) k (project, session, payout, kind)
@@ -68,11 +69,8 @@ func (s *Store) ClaimTasks(
 	}
 	wanted := column(kinds, func(k store.TaskKind) string { return string(k) })
 	err = s.write(ctx, func(conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, claimTasks, micros(due), micros(now), wanted, limit, node, micros(now.Add(lease)))
-		if err != nil {
-			return err
-		}
-		tasks, err = pgx.CollectRows(rows, scanClaim)
+		rows, err := conn.Query(ctx, claimTasks, codec.Micros(due), codec.Micros(now), wanted, limit, node, codec.Micros(now.Add(lease)))
+		tasks, err = codec.Collect(all(rows, err, codec.ScanClaim))
 		return err
 	})
 	if err != nil {
@@ -92,11 +90,8 @@ func (s *Store) ClaimEvents(
 		return nil, nil
 	}
 	err = s.write(ctx, func(conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, claimEvents, micros(due), micros(now), limit, node, micros(now.Add(lease)))
-		if err != nil {
-			return err
-		}
-		events, err = pgx.CollectRows(rows, scanEvent)
+		rows, err := conn.Query(ctx, claimEvents, codec.Micros(due), codec.Micros(now), limit, node, codec.Micros(now.Add(lease)))
+		events, err = codec.Collect(all(rows, err, codec.ScanEvent))
 		return err
 	})
 	if err != nil {
@@ -117,11 +112,11 @@ func (s *Store) Renew(ctx context.Context, node string, until time.Time, tasks [
 	err := s.write(ctx, func(conn *pgx.Conn) error {
 		b := new(pgx.Batch)
 		if len(tasks) > 0 {
-			b.Queue(renewTasks, append([]any{micros(until), node}, taskColumnsOf(tasks)...)...)
+			b.Queue(renewTasks, append([]any{codec.Micros(until), node}, taskColumnsOf(tasks)...)...)
 		}
 		if len(events) > 0 {
 			projects, numbers := columns(column(events, func(k store.EventKey) store.SessionKey { return k.SessionKey }))
-			b.Queue(renewEvents, micros(until), node, projects, numbers, column(events, func(k store.EventKey) int64 { return int64(k.N) }))
+			b.Queue(renewEvents, codec.Micros(until), node, projects, numbers, column(events, func(k store.EventKey) int64 { return int64(k.N) }))
 		}
 		return conn.SendBatch(ctx, b).Close()
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/payoutd/payoutd/internal/ledger"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/codec"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
@@ -20,20 +21,20 @@ import (
 // read by a statement after the one that took it. Keys can't be locked where
 // they are missing: that is what their primary key is for.
 const (
-	loadBooks = `SELECT ` + bookColumns + ` FROM books b WHERE b.project = ANY($1::text[])
+	loadBooks = `SELECT ` + codec.BookColumns + ` FROM books b WHERE b.project = ANY($1::text[])
 		ORDER BY b.project FOR UPDATE`
-	loadSessions = `SELECT ` + sessionColumns + ` FROM unnest($1::text[], $2::bigint[]) k (project, id)
+	loadSessions = `SELECT ` + codec.SessionColumns + ` FROM unnest($1::text[], $2::bigint[]) k (project, id)
 		JOIN sessions s ON s.project = k.project AND s.id = k.id
 		ORDER BY s.project, s.id FOR UPDATE OF s`
-	loadPayouts = `SELECT p.project, p.session, ` + payoutColumns + ` FROM unnest($1::text[], $2::bigint[]) k (project, id)
+	loadPayouts = `SELECT p.project, p.session, ` + codec.PayoutColumns + ` FROM unnest($1::text[], $2::bigint[]) k (project, id)
 		JOIN payouts p ON p.project = k.project AND p.session = k.id
 		ORDER BY p.project, p.session, p.no`
 	// The status is a parameter, so that the planner can't tell that all these
 	// events stand in the index of what is to be delivered, and read all of that.
-	loadOutbox = `SELECT ` + eventColumns + ` FROM unnest($1::text[], $2::bigint[]) k (project, id)
+	loadOutbox = `SELECT ` + codec.EventColumns + ` FROM unnest($1::text[], $2::bigint[]) k (project, id)
 		JOIN events e ON e.project = k.project AND e.session = k.id
 		WHERE e.status = $3::text ORDER BY e.project, e.session, e.n FOR UPDATE OF e`
-	loadKeys = `SELECT ` + keyColumns + ` FROM unnest($1::text[], $2::text[], $3::text[]) k (project, scope, key)
+	loadKeys = `SELECT ` + codec.KeyColumns + ` FROM unnest($1::text[], $2::text[], $3::text[]) k (project, scope, key)
 		JOIN keys r ON r.project = k.project AND r.scope = k.scope AND r.key = k.key`
 )
 
@@ -83,18 +84,18 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 	b := t.begin()
 	if len(w.books) > 0 {
 		b.Queue(loadBooks, column(w.books, text)).Query(func(r pgx.Rows) error {
-			return each(r, scanBook, func(b *ledger.Book) { rows.Books[b.Project] = b })
+			return each(r, codec.ScanBook, func(b *ledger.Book) { rows.Books[b.Project] = b })
 		})
 	}
 	if len(w.sessions) > 0 {
 		projects, numbers := columns(w.sessions)
 		b.Queue(loadSessions, projects, numbers).Query(func(r pgx.Rows) error {
-			return each(r, scanSession, func(s *session.Session) { rows.Sessions[keyOf(s)] = s })
+			return each(r, codec.ScanSession, func(s *session.Session) { rows.Sessions[keyOf(s)] = s })
 		})
 		b.Queue(loadPayouts, projects, numbers).Query(func(r pgx.Rows) error {
-			return each(r, scanPayout, func(p owned[session.Payout]) {
+			return each(r, codec.ScanPayout, func(p codec.OwnedPayout) {
 				if s := rows.Sessions[p.SessionKey]; s != nil {
-					s.Payouts = append(s.Payouts, p.row)
+					s.Payouts = append(s.Payouts, p.Payout)
 				}
 			})
 		})
@@ -102,7 +103,7 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 	if len(w.outbox) > 0 {
 		projects, numbers := columns(w.outbox)
 		b.Queue(loadOutbox, projects, numbers, string(webhook.Pending)).Query(func(r pgx.Rows) error {
-			return each(r, scanEvent, func(e webhook.Event) {
+			return each(r, codec.ScanEvent, func(e webhook.Event) {
 				k := store.SessionKey{Project: e.Project, Session: e.Session}
 				rows.Outbox[k] = append(rows.Outbox[k], e)
 			})
@@ -112,7 +113,7 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 		b.Queue(loadKeys, column(w.keys, func(k store.KeyRef) string { return text(k.Project) }),
 			column(w.keys, func(k store.KeyRef) string { return k.Scope }),
 			column(w.keys, func(k store.KeyRef) string { return k.Key })).Query(func(r pgx.Rows) error {
-			return each(r, scanKey, func(k store.KeyRecord) { rows.Keys[k.KeyRef] = k })
+			return each(r, codec.ScanKey, func(k store.KeyRecord) { rows.Keys[k.KeyRef] = k })
 		})
 	}
 	if err := t.send(ctx, b); err != nil {
@@ -122,7 +123,7 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 }
 
 // each hands over the rows of a result.
-func each[T any](rows pgx.Rows, scan pgx.RowToFunc[T], take func(T)) error {
+func each[T any](rows pgx.Rows, scan func(codec.Row) (T, error), take func(T)) error {
 	for row, err := range all(rows, nil, scan) {
 		if err != nil {
 			return err

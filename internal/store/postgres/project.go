@@ -2,16 +2,13 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/store/codec"
 )
 
 const (
@@ -26,7 +23,7 @@ const (
 
 // Projects implements store.Store.
 func (s *Store) Projects(ctx context.Context) ([]partner.Project, error) {
-	projects, err := list(ctx, s, scanProject, selectProjects)
+	projects, err := list(ctx, s, codec.ScanProject, selectProjects)
 	if err != nil {
 		return nil, failed(err, "read the projects")
 	}
@@ -47,7 +44,7 @@ func (s *Store) ProjectsRevision(ctx context.Context) (revision int64, err error
 // CreateProject implements store.Store. It is not tried again on a broken
 // connection: the second try would refuse what the first has perhaps written.
 func (s *Store) CreateProject(ctx context.Context, p partner.Project) error {
-	doc, err := encodeProject(p)
+	doc, err := codec.EncodeProject(p)
 	if err != nil {
 		return failed(err, "write project %s", p.ID)
 	}
@@ -71,7 +68,7 @@ func (s *Store) CreateProject(ctx context.Context, p partner.Project) error {
 // project, fault.Invalid if the balance is already below the new credit line.
 // It is not tried again, as CreateProject.
 func (s *Store) UpdateProject(ctx context.Context, p partner.Project) error {
-	doc, err := encodeProject(p)
+	doc, err := codec.EncodeProject(p)
 	if err != nil {
 		return failed(err, "write project %s", p.ID)
 	}
@@ -110,35 +107,4 @@ func (s *Store) change(ctx context.Context, p id.Project, do func(pgx.Tx) error)
 			return err
 		})
 	})
-}
-
-// encodeProject cuts the times as everywhere in the store. The revision in the
-// document means nothing: the column has it.
-func encodeProject(p partner.Project) (string, error) {
-	p.CreatedAt = p.CreatedAt.UTC().Truncate(time.Microsecond)
-	p.Keys = slices.Clone(p.Keys)
-	for i := range p.Keys {
-		if at := p.Keys[i].RetiredAt; at != nil {
-			cut := at.UTC().Truncate(time.Microsecond)
-			p.Keys[i].RetiredAt = &cut
-		}
-	}
-	b, err := json.Marshal(&p)
-	return string(b), err
-}
-
-func scanProject(row pgx.CollectableRow) (partner.Project, error) {
-	var (
-		doc      []byte
-		revision int64
-		p        partner.Project
-	)
-	if err := row.Scan(&doc, &revision); err != nil {
-		return p, err
-	}
-	if err := json.Unmarshal(doc, &p); err != nil {
-		return p, fmt.Errorf("document of a project: %w", err)
-	}
-	p.Revision = revision
-	return p, nil
 }

@@ -9,24 +9,25 @@ import (
 	"github.com/payoutd/payoutd/internal/ledger"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/codec"
 	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
 const (
-	selectSession    = sessionsWithPayouts + ` WHERE s.project = $1 AND s.id = $2 ORDER BY p.no`
-	selectBook       = `SELECT ` + bookColumns + ` FROM books b WHERE b.project = $1`
+	selectSession    = codec.SessionsWithPayouts + ` WHERE s.project = $1 AND s.id = $2 ORDER BY p.no`
+	selectBook       = `SELECT ` + codec.BookColumns + ` FROM books b WHERE b.project = $1`
 	selectCard       = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = $1 AND id = $2`
-	selectDeliveries = `SELECT project, session, n, no, at, took, status, error FROM deliveries
+	selectDeliveries = `SELECT ` + codec.DeliveryColumns + ` FROM deliveries
 		WHERE project = $1 AND session = $2 ORDER BY at, n, no`
-	selectAlarms = `SELECT project, id, session, payout, kind, text, at FROM alarms ORDER BY id DESC LIMIT $1`
+	selectAlarms = `SELECT ` + codec.AlarmColumns + ` FROM alarms ORDER BY id DESC LIMIT $1`
 )
 
 // Session implements store.Store.
 func (s *Store) Session(ctx context.Context, k store.SessionKey) (found *session.Session, err error) {
 	err = s.read(ctx, func(conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, selectSession, k.Project, k.Session)
-		found, err = one(sessions(all(rows, err, scanSessionWithPayout)))
+		found, err = one(codec.Sessions(all(rows, err, codec.ScanSessionWithPayout)))
 		return err
 	})
 	if err != nil {
@@ -39,7 +40,7 @@ func (s *Store) Session(ctx context.Context, k store.SessionKey) (found *session
 func (s *Store) Book(ctx context.Context, p id.Project) (book *ledger.Book, err error) {
 	err = s.read(ctx, func(conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, selectBook, p)
-		book, err = one(all(rows, err, scanBook))
+		book, err = one(all(rows, err, codec.ScanBook))
 		return err
 	})
 	if err != nil {
@@ -58,13 +59,13 @@ func (s *Store) Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed
 	if err != nil {
 		return vault.Sealed{}, failed(err, "read a sealed card of %s", p)
 	}
-	sealed.CreatedAt = instant(created)
+	sealed.CreatedAt = codec.Instant(created)
 	return sealed, nil
 }
 
 // Deliveries implements store.Store.
 func (s *Store) Deliveries(ctx context.Context, k store.SessionKey) ([]webhook.Attempt, error) {
-	log, err := list(ctx, s, scanDelivery, selectDeliveries, k.Project, k.Session)
+	log, err := list(ctx, s, codec.ScanDelivery, selectDeliveries, k.Project, k.Session)
 	if err != nil {
 		return nil, failed(err, "read the deliveries of %s", k.Session)
 	}
@@ -73,7 +74,7 @@ func (s *Store) Deliveries(ctx context.Context, k store.SessionKey) ([]webhook.A
 
 // Alarms implements store.Store.
 func (s *Store) Alarms(ctx context.Context, limit int) ([]store.Alarm, error) {
-	alarms, err := list(ctx, s, scanAlarm, selectAlarms, max(limit, 0))
+	alarms, err := list(ctx, s, codec.ScanAlarm, selectAlarms, max(limit, 0))
 	if err != nil {
 		return nil, failed(err, "read the alarms")
 	}
@@ -95,7 +96,7 @@ func (s *Store) Setting(ctx context.Context, name string) (value []byte, err err
 func (s *Store) PutSetting(ctx context.Context, name string, value []byte) error {
 	err := s.write(ctx, func(conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, `INSERT INTO settings (name, value) VALUES ($1, $2)
-			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, blob(value))
+			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, codec.Blob(value))
 		return err
 	})
 	if err != nil {
@@ -105,13 +106,10 @@ func (s *Store) PutSetting(ctx context.Context, name string, value []byte) error
 }
 
 // list reads all rows of a query; nil where there are none.
-func list[T any](ctx context.Context, s *Store, scan pgx.RowToFunc[T], query string, args ...any) (rows []T, err error) {
+func list[T any](ctx context.Context, s *Store, scan func(codec.Row) (T, error), query string, args ...any) (rows []T, err error) {
 	err = s.read(ctx, func(conn *pgx.Conn) error {
 		result, err := conn.Query(ctx, query, args...)
-		if err != nil {
-			return err
-		}
-		rows, err = pgx.AppendRows([]T(nil), result, scan)
+		rows, err = codec.Collect(all(result, err, scan))
 		return err
 	})
 	return rows, err

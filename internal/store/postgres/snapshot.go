@@ -12,6 +12,7 @@ import (
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/codec"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
@@ -47,7 +48,7 @@ type snapshot struct {
 // stream walks the result of a query page by page, so that several can be
 // walked side by side on the one connection. No statement is kept prepared: the
 // name of a cursor stands for other columns in the next snapshot.
-func stream[T any](ctx context.Context, s *snapshot, scan pgx.RowToFunc[T], query string, args ...any) iter.Seq2[T, error] {
+func stream[T any](ctx context.Context, s *snapshot, scan func(codec.Row) (T, error), query string, args ...any) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		s.streams++
 		cursor := fmt.Sprintf("stream_%d", s.streams)
@@ -68,11 +69,7 @@ func stream[T any](ctx context.Context, s *snapshot, scan pgx.RowToFunc[T], quer
 		fetch := fmt.Sprintf("FETCH %d FROM %s", pageRows, cursor)
 		for {
 			rows, err := s.conn.Query(ctx, fetch, pgx.QueryExecModeDescribeExec)
-			if err != nil {
-				fail(err)
-				return
-			}
-			page, err := pgx.CollectRows(rows, scan)
+			page, err := codec.Collect(all(rows, err, scan))
 			if err != nil {
 				fail(err)
 				return
@@ -90,37 +87,37 @@ func stream[T any](ctx context.Context, s *snapshot, scan pgx.RowToFunc[T], quer
 }
 
 func (s *snapshot) Projects(ctx context.Context) ([]partner.Project, error) {
-	return gather(stream(ctx, s, scanProject, selectProjects))
+	return codec.Collect(stream(ctx, s, codec.ScanProject, selectProjects))
 }
 
 func (s *snapshot) Books(ctx context.Context) ([]ledger.Book, error) {
-	return gather(stream(ctx, s, func(row pgx.CollectableRow) (ledger.Book, error) {
-		b, err := scanBook(row)
+	return codec.Collect(stream(ctx, s, func(row codec.Row) (ledger.Book, error) {
+		b, err := codec.ScanBook(row)
 		return *b, err
-	}, `SELECT `+bookColumns+` FROM books b ORDER BY b.project`))
+	}, `SELECT `+codec.BookColumns+` FROM books b ORDER BY b.project`))
 }
 
 func (s *snapshot) Entries(ctx context.Context, p id.Project) iter.Seq2[ledger.Entry, error] {
-	return stream(ctx, s, scanEntry, `SELECT `+entryColumns+` FROM entries WHERE project = $1 ORDER BY no`, text(p))
+	return stream(ctx, s, codec.ScanEntry, `SELECT `+codec.EntryColumns+` FROM entries WHERE project = $1 ORDER BY no`, text(p))
 }
 
 func (s *snapshot) EntriesBySession(ctx context.Context, p id.Project) iter.Seq2[ledger.Entry, error] {
-	return stream(ctx, s, scanEntry, `SELECT `+entryColumns+` FROM entries WHERE project = $1 AND session <> 0
+	return stream(ctx, s, codec.ScanEntry, `SELECT `+codec.EntryColumns+` FROM entries WHERE project = $1 AND session <> 0
 		ORDER BY session, payout, no`, text(p))
 }
 
 func (s *snapshot) Sessions(ctx context.Context, p id.Project) iter.Seq2[*session.Session, error] {
-	return sessions(stream(ctx, s, scanSessionWithPayout, sessionsWithPayouts+` WHERE s.project = $1 ORDER BY s.id, p.no`, text(p)))
+	return codec.Sessions(stream(ctx, s, codec.ScanSessionWithPayout, codec.SessionsWithPayouts+` WHERE s.project = $1 ORDER BY s.id, p.no`, text(p)))
 }
 
 func (s *snapshot) Attempts(ctx context.Context, p id.Project) iter.Seq2[store.Attempt, error] {
-	return stream(ctx, s, scanAttempt, `SELECT project, session, payout, no, rail, reference, outcome, sent_at, ended_at
+	return stream(ctx, s, codec.ScanAttempt, `SELECT `+codec.AttemptColumns+`
 		FROM attempts WHERE project = $1 ORDER BY session, payout, no`, text(p))
 }
 
 func (s *snapshot) Events(ctx context.Context, p id.Project) iter.Seq2[webhook.Event, error] {
-	return stream(ctx, s, func(row pgx.CollectableRow) (webhook.Event, error) {
-		e, err := scanEvent(row)
+	return stream(ctx, s, func(row codec.Row) (webhook.Event, error) {
+		e, err := codec.ScanEvent(row)
 		e.Body = nil
 		return e, err
 	}, `SELECT e.project, e.session, e.n, e.id, e.seq, e.type, '', e.signature, e.status, e.attempts, e.created_at, e.due, e.owner, e.lease
@@ -128,18 +125,6 @@ func (s *snapshot) Events(ctx context.Context, p id.Project) iter.Seq2[webhook.E
 }
 
 func (s *snapshot) Tasks(ctx context.Context, p id.Project) iter.Seq2[store.Task, error] {
-	return stream(ctx, s, scanTask, `SELECT `+taskColumns+` FROM tasks t WHERE t.project = $1
+	return stream(ctx, s, codec.ScanTask, `SELECT `+codec.TaskColumns+` FROM tasks t WHERE t.project = $1
 		ORDER BY t.session, t.payout, t.kind`, text(p))
-}
-
-// gather collects a stream in a slice.
-func gather[T any](seq iter.Seq2[T, error]) ([]T, error) {
-	var list []T
-	for row, err := range seq {
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, row)
-	}
-	return list, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/payoutd/payoutd/internal/ledger"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/codec"
 	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
@@ -69,7 +70,7 @@ const (
 			k (project, id, version, state, draft, events, fence, created_at, updated_at)`
 	insertPayouts = `INSERT INTO payouts (project, session, no, id, state, details, progress, created_at)
 		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[])`
-	insertEntries = `INSERT INTO entries (` + entryColumns + `)
+	insertEntries = `INSERT INTO entries (` + codec.EntryColumns + `)
 		SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[],
 			$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bytea[])`
 	addClearing = `INSERT INTO clearing AS c (project, rail, minor) SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
@@ -167,7 +168,7 @@ func writeKeys(b *pgx.Batch, keys []store.KeyRecord) {
 		column(keys, func(k store.KeyRecord) string { return k.Key }),
 		column(keys, func(k store.KeyRecord) []byte { return k.Print[:] }),
 		column(keys, func(k store.KeyRecord) string { return string(k.Answer) }),
-		column(keys, func(k store.KeyRecord) int64 { return micros(k.At) }),
+		column(keys, func(k store.KeyRecord) int64 { return codec.Micros(k.At) }),
 	)
 }
 
@@ -180,7 +181,7 @@ func writeSessions(b *pgx.Batch, list []*session.Session) error {
 	drafts := make(map[*session.Session]string, len(list))
 	var added, changed []*session.Session
 	for _, s := range list {
-		draft, err := encodeDetails(s.Draft)
+		draft, err := codec.EncodeDetails(s.Draft)
 		if err != nil {
 			return failed(err, "write the draft of %s", s.ID)
 		}
@@ -198,8 +199,8 @@ func writeSessions(b *pgx.Batch, list []*session.Session) error {
 			column(added, func(s *session.Session) string { return drafts[s] }),
 			column(added, func(s *session.Session) int64 { return int64(s.Events) }),
 			column(added, func(s *session.Session) int64 { return s.Fence }),
-			column(added, func(s *session.Session) int64 { return micros(s.CreatedAt) }),
-			column(added, func(s *session.Session) int64 { return micros(s.UpdatedAt) }),
+			column(added, func(s *session.Session) int64 { return codec.Micros(s.CreatedAt) }),
+			column(added, func(s *session.Session) int64 { return codec.Micros(s.UpdatedAt) }),
 		)
 	}
 	if len(changed) > 0 {
@@ -210,7 +211,7 @@ func writeSessions(b *pgx.Batch, list []*session.Session) error {
 			column(changed, func(s *session.Session) string { return drafts[s] }),
 			column(changed, func(s *session.Session) int64 { return int64(s.Events) }),
 			column(changed, func(s *session.Session) int64 { return s.Fence }),
-			column(changed, func(s *session.Session) int64 { return micros(s.UpdatedAt) }),
+			column(changed, func(s *session.Session) int64 { return codec.Micros(s.UpdatedAt) }),
 		)
 	}
 	return errors.Join(writePayouts(b, insertPayouts, added), writePayouts(b, upsertPayouts, changed))
@@ -232,10 +233,10 @@ func writePayouts(b *pgx.Batch, statement string, list []*session.Session) error
 		for i := range s.Payouts {
 			p := payout{SessionKey: keyOf(s), no: int64(i + 1), Payout: &s.Payouts[i]}
 			var err error
-			if p.details, err = encodeDetails(p.Details); err != nil {
+			if p.details, err = codec.EncodeDetails(p.Details); err != nil {
 				return failed(err, "write %s of %s", p.ID, s.ID)
 			}
-			if p.progress, err = encodeProgress(p.Payout); err != nil {
+			if p.progress, err = codec.EncodeProgress(p.Payout); err != nil {
 				return failed(err, "write %s of %s", p.ID, s.ID)
 			}
 			payouts = append(payouts, p)
@@ -251,7 +252,7 @@ func writePayouts(b *pgx.Batch, statement string, list []*session.Session) error
 		column(payouts, func(p payout) string { return string(p.State) }),
 		column(payouts, func(p payout) string { return p.details }),
 		column(payouts, func(p payout) string { return p.progress }),
-		column(payouts, func(p payout) int64 { return micros(p.CreatedAt) }),
+		column(payouts, func(p payout) int64 { return codec.Micros(p.CreatedAt) }),
 	)
 	return nil
 }
@@ -297,7 +298,7 @@ func writeEntries(b *pgx.Batch, entries []ledger.Entry) {
 		column(entries, func(e ledger.Entry) int64 { return e.Change.Fees }),
 		column(entries, func(e ledger.Entry) int64 { return e.Change.Deposits }),
 		column(entries, func(e ledger.Entry) int64 { return e.Change.Suspense }),
-		column(entries, func(e ledger.Entry) int64 { return micros(e.At) }),
+		column(entries, func(e ledger.Entry) int64 { return codec.Micros(e.At) }),
 		column(entries, func(e ledger.Entry) []byte { return e.Hash[:] }),
 	)
 
@@ -354,8 +355,8 @@ func writeAttempts(b *pgx.Batch, attempts []store.Attempt) {
 		column(attempts, func(a store.Attempt) string { return a.Rail }),
 		column(attempts, func(a store.Attempt) string { return a.Reference }),
 		column(attempts, func(a store.Attempt) string { return string(a.Outcome) }),
-		column(attempts, func(a store.Attempt) int64 { return micros(a.SentAt) }),
-		column(attempts, func(a store.Attempt) int64 { return micros(a.EndedAt) }),
+		column(attempts, func(a store.Attempt) int64 { return codec.Micros(a.SentAt) }),
+		column(attempts, func(a store.Attempt) int64 { return codec.Micros(a.EndedAt) }),
 	)
 }
 
@@ -366,9 +367,9 @@ func writeCards(b *pgx.Batch, cards []vault.Sealed) {
 	b.Queue(insertCards,
 		column(cards, func(c vault.Sealed) string { return text(c.Project) }),
 		column(cards, func(c vault.Sealed) int64 { return int64(c.ID) }),
-		column(cards, func(c vault.Sealed) []byte { return blob(c.Ciphertext) }),
-		column(cards, func(c vault.Sealed) []byte { return blob(c.Fingerprint) }),
-		column(cards, func(c vault.Sealed) int64 { return micros(c.CreatedAt) }),
+		column(cards, func(c vault.Sealed) []byte { return codec.Blob(c.Ciphertext) }),
+		column(cards, func(c vault.Sealed) []byte { return codec.Blob(c.Fingerprint) }),
+		column(cards, func(c vault.Sealed) int64 { return codec.Micros(c.CreatedAt) }),
 	)
 }
 
@@ -395,10 +396,10 @@ func writeEvents(b *pgx.Batch, events []webhook.Event) {
 		column(events, func(e webhook.Event) string { return e.Signature }),
 		column(events, func(e webhook.Event) string { return string(e.Status) }),
 		column(events, func(e webhook.Event) int64 { return int64(e.Attempts) }),
-		column(events, func(e webhook.Event) int64 { return micros(e.CreatedAt) }),
-		column(events, func(e webhook.Event) int64 { return micros(e.Due) }),
+		column(events, func(e webhook.Event) int64 { return codec.Micros(e.CreatedAt) }),
+		column(events, func(e webhook.Event) int64 { return codec.Micros(e.Due) }),
 		column(events, func(e webhook.Event) string { return e.Owner }),
-		column(events, func(e webhook.Event) int64 { return micros(e.Lease) }),
+		column(events, func(e webhook.Event) int64 { return codec.Micros(e.Lease) }),
 	)
 }
 
@@ -411,10 +412,10 @@ func writeDeliveries(b *pgx.Batch, log []webhook.Attempt) {
 		column(log, func(a webhook.Attempt) int64 { return int64(a.Session) }),
 		column(log, func(a webhook.Attempt) int64 { return int64(a.N) }),
 		column(log, func(a webhook.Attempt) int64 { return int64(a.No) }),
-		column(log, func(a webhook.Attempt) int64 { return micros(a.At) }),
+		column(log, func(a webhook.Attempt) int64 { return codec.Micros(a.At) }),
 		column(log, func(a webhook.Attempt) int64 { return int64(a.Took) }),
 		column(log, func(a webhook.Attempt) int64 { return int64(a.Status) }),
-		column(log, func(a webhook.Attempt) string { return plain(a.Error) }),
+		column(log, func(a webhook.Attempt) string { return codec.Plain(a.Error) }),
 	)
 }
 
@@ -428,10 +429,10 @@ func writeTasks(b *pgx.Batch, done []store.TaskKey, tasks []store.Task) {
 	}
 	tasks = last(tasks, func(t store.Task) store.TaskKey { return t.TaskKey }, compareTasks)
 	b.Queue(upsertTasks, append(taskColumnsOf(column(tasks, func(t store.Task) store.TaskKey { return t.TaskKey })),
-		column(tasks, func(t store.Task) int64 { return micros(t.Due) }),
+		column(tasks, func(t store.Task) int64 { return codec.Micros(t.Due) }),
 		column(tasks, func(t store.Task) int64 { return int64(t.Attempt) }),
 		column(tasks, func(t store.Task) string { return t.Owner }),
-		column(tasks, func(t store.Task) int64 { return micros(t.Lease) }),
+		column(tasks, func(t store.Task) int64 { return codec.Micros(t.Lease) }),
 	)...)
 }
 
@@ -459,8 +460,8 @@ func writeAlarms(b *pgx.Batch, alarms []store.Alarm) {
 		column(alarms, func(a store.Alarm) int64 { return int64(a.Session) }),
 		column(alarms, func(a store.Alarm) int64 { return int64(a.Payout) }),
 		column(alarms, func(a store.Alarm) string { return a.Kind }),
-		column(alarms, func(a store.Alarm) string { return plain(a.Text) }),
-		column(alarms, func(a store.Alarm) int64 { return micros(a.At) }),
+		column(alarms, func(a store.Alarm) string { return codec.Plain(a.Text) }),
+		column(alarms, func(a store.Alarm) int64 { return codec.Micros(a.At) }),
 	)
 }
 

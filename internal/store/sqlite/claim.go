@@ -7,18 +7,19 @@ import (
 	"time"
 
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/codec"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
 const (
 	// An empty list of kinds is all of them.
-	dueTasks = `SELECT ` + taskColumns + ` FROM tasks t
+	dueTasks = `SELECT ` + codec.TaskColumns + ` FROM tasks t
 		WHERE t.due <= ?1 AND t.lease <= ?2 AND (?3 = '[]' OR t.kind IN (SELECT value FROM json_each(?3)))
 		ORDER BY t.due, t.project, t.session, t.payout, t.kind LIMIT ?4`
 	leaseTask  = `UPDATE tasks SET owner = ?, lease = ? WHERE project = ? AND session = ? AND payout = ? AND kind = ?`
 	raiseFence = `UPDATE sessions SET fence = fence + 1, revision = revision + 1 WHERE project = ? AND id = ? RETURNING fence`
 
-	dueEvents = `SELECT ` + eventColumns + ` FROM events e
+	dueEvents = `SELECT ` + codec.EventColumns + ` FROM events e
 		WHERE e.status = 'pending' AND e.due <= ? AND e.lease <= ?
 		ORDER BY e.due, e.project, e.session, e.n LIMIT ?`
 	leaseEvent = `UPDATE events SET owner = ?, lease = ? WHERE project = ? AND session = ? AND n = ?`
@@ -45,15 +46,15 @@ func (s *Store) ClaimTasks(
 	until := now.Add(lease).UTC().Truncate(time.Microsecond)
 	var tasks []store.Task
 	err := s.writer.transact(ctx, func() (_ bool, err error) {
-		rows, err := s.writer.query(dueTasks, micros(due), micros(now), wanted, limit)
-		if tasks, err = collect(all(rows, err, scanTask)); err != nil {
+		rows, err := s.writer.query(dueTasks, codec.Micros(due), codec.Micros(now), wanted, limit)
+		if tasks, err = codec.Collect(all(rows, err, codec.ScanTask)); err != nil {
 			return false, err
 		}
 		fences := make(map[store.SessionKey]int64)
 		for i := range tasks {
 			t := &tasks[i]
 			t.Owner, t.Lease = node, until
-			if err := s.writer.guarded(leaseTask, node, micros(until), t.Project, t.Session, t.Payout, t.Kind); err != nil {
+			if err := s.writer.guarded(leaseTask, node, codec.Micros(until), t.Project, t.Session, t.Payout, t.Kind); err != nil {
 				return false, err
 			}
 			if _, raised := fences[t.SessionKey]; !raised {
@@ -75,8 +76,8 @@ func (s *Store) ClaimTasks(
 // must not keep the other tasks from being claimed.
 func (w *writer) raiseFence(k store.SessionKey) (int64, error) {
 	rows, err := w.query(raiseFence, k.Project, k.Session)
-	fence, err := one(all(rows, err, func(rows *sql.Rows) (fence int64, err error) {
-		return fence, rows.Scan(&fence)
+	fence, err := one(all(rows, err, func(row codec.Row) (fence int64, err error) {
+		return fence, row.Scan(&fence)
 	}))
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, nil
@@ -94,14 +95,14 @@ func (s *Store) ClaimEvents(
 	until := now.Add(lease).UTC().Truncate(time.Microsecond)
 	var events []webhook.Event
 	err := s.writer.transact(ctx, func() (_ bool, err error) {
-		rows, err := s.writer.query(dueEvents, micros(due), micros(now), limit)
-		if events, err = collect(all(rows, err, scanEvent)); err != nil {
+		rows, err := s.writer.query(dueEvents, codec.Micros(due), codec.Micros(now), limit)
+		if events, err = codec.Collect(all(rows, err, codec.ScanEvent)); err != nil {
 			return false, err
 		}
 		for i := range events {
 			e := &events[i]
 			e.Owner, e.Lease = node, until
-			if err := s.writer.guarded(leaseEvent, node, micros(until), e.Project, e.Session, e.N); err != nil {
+			if err := s.writer.guarded(leaseEvent, node, codec.Micros(until), e.Project, e.Session, e.N); err != nil {
 				return false, err
 			}
 		}
@@ -118,12 +119,12 @@ func (s *Store) ClaimEvents(
 func (s *Store) Renew(ctx context.Context, node string, until time.Time, tasks []store.TaskKey, events []store.EventKey) error {
 	err := s.writer.transact(ctx, func() (bool, error) {
 		for _, t := range tasks {
-			if _, err := s.writer.exec(renewTask, micros(until), t.Project, t.Session, t.Payout, t.Kind, node); err != nil {
+			if _, err := s.writer.exec(renewTask, codec.Micros(until), t.Project, t.Session, t.Payout, t.Kind, node); err != nil {
 				return false, err
 			}
 		}
 		for _, e := range events {
-			if _, err := s.writer.exec(renewEvent, micros(until), e.Project, e.Session, e.N, node); err != nil {
+			if _, err := s.writer.exec(renewEvent, codec.Micros(until), e.Project, e.Session, e.N, node); err != nil {
 				return false, err
 			}
 		}
@@ -145,7 +146,7 @@ func (s *Store) Recover(ctx context.Context, now time.Time) (bool, error) {
 		}{
 			{`UPDATE tasks SET owner = '', lease = 0 WHERE owner <> '' OR lease <> 0`, nil},
 			{`UPDATE events SET owner = '', lease = 0 WHERE status = 'pending' AND (owner <> '' OR lease <> 0)`, nil},
-			{`UPDATE tasks SET due = ?1 WHERE kind = ?2 AND due > ?1`, []any{micros(now), store.TaskQuery}},
+			{`UPDATE tasks SET due = ?1 WHERE kind = ?2 AND due > ?1`, []any{codec.Micros(now), store.TaskQuery}},
 		} {
 			if _, err := s.writer.exec(step.query, step.args...); err != nil {
 				return false, err

@@ -11,6 +11,7 @@ import (
 	"github.com/payoutd/payoutd/internal/ledger"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/codec"
 	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
@@ -140,7 +141,7 @@ func (w *writer) guarded(query string, args ...any) error {
 const insertKey = `INSERT INTO keys (project, scope, key, print, answer, at) VALUES (?, ?, ?, ?, ?, ?)`
 
 func (w *writer) writeKey(k store.KeyRecord) error {
-	if _, err := w.exec(insertKey, k.Project, k.Scope, k.Key, k.Print[:], string(k.Answer), micros(k.At)); err != nil {
+	if _, err := w.exec(insertKey, k.Project, k.Scope, k.Key, k.Print[:], string(k.Answer), codec.Micros(k.At)); err != nil {
 		return failed(err, "write key %q of %s", k.Key, k.Project)
 	}
 	return nil
@@ -154,14 +155,14 @@ const (
 )
 
 func (w *writer) writeSession(s *session.Session) error {
-	draft, err := encodeDetails(s.Draft)
+	draft, err := codec.EncodeDetails(s.Draft)
 	if err != nil {
 		return failed(err, "write the draft of %s", s.ID)
 	}
 	if s.Revision == 0 {
-		_, err = w.exec(insertSession, s.Project, s.ID, s.Version, s.State, draft, s.Events, s.Fence, micros(s.CreatedAt), micros(s.UpdatedAt))
+		_, err = w.exec(insertSession, s.Project, s.ID, s.Version, s.State, draft, s.Events, s.Fence, codec.Micros(s.CreatedAt), codec.Micros(s.UpdatedAt))
 	} else {
-		err = w.guarded(updateSession, s.State, draft, s.Events, s.Fence, micros(s.UpdatedAt), s.Project, s.ID, s.Revision)
+		err = w.guarded(updateSession, s.State, draft, s.Events, s.Fence, codec.Micros(s.UpdatedAt), s.Project, s.ID, s.Revision)
 	}
 	if err != nil {
 		return failed(err, "write %s at revision %d", s.ID, s.Revision)
@@ -182,7 +183,7 @@ const (
 // writePayout changes the payout at an index of s, or adds it where it is new.
 func (w *writer) writePayout(s *session.Session, index int) error {
 	p, no := &s.Payouts[index], index+1
-	progress, err := encodeProgress(p)
+	progress, err := codec.EncodeProgress(p)
 	if err != nil {
 		return err
 	}
@@ -192,11 +193,11 @@ func (w *writer) writePayout(s *session.Session, index int) error {
 			return err
 		}
 	}
-	details, err := encodeDetails(p.Details)
+	details, err := codec.EncodeDetails(p.Details)
 	if err != nil {
 		return err
 	}
-	_, err = w.exec(insertPayout, s.Project, s.ID, no, p.ID, p.State, details, progress, micros(p.CreatedAt))
+	_, err = w.exec(insertPayout, s.Project, s.ID, no, p.ID, p.State, details, progress, codec.Micros(p.CreatedAt))
 	return err
 }
 
@@ -212,12 +213,12 @@ func (w *writer) writeBook(b *ledger.Book) error {
 	return nil
 }
 
-const insertEntry = `INSERT INTO entries (` + entryColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+const insertEntry = `INSERT INTO entries (` + codec.EntryColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 func (w *writer) writeEntry(e ledger.Entry) error {
 	c := &e.Change
 	if _, err := w.exec(insertEntry, e.Project, e.No, e.Kind, e.Session, e.Payout, e.Rail, e.Reference,
-		c.Available, c.Held, c.Clearing, c.Fees, c.Deposits, c.Suspense, micros(e.At), e.Hash[:]); err != nil {
+		c.Available, c.Held, c.Clearing, c.Fees, c.Deposits, c.Suspense, codec.Micros(e.At), e.Hash[:]); err != nil {
 		return failed(err, "write entry %d of %s", e.No, e.Project)
 	}
 	return nil
@@ -253,7 +254,7 @@ const upsertAttempt = `INSERT INTO attempts (project, session, payout, no, rail,
 
 func (w *writer) writeAttempt(a store.Attempt) error {
 	if err := w.guarded(upsertAttempt, a.Project, a.Session, a.Payout, a.No, a.Rail, a.Reference, a.Outcome,
-		micros(a.SentAt), micros(a.EndedAt)); err != nil {
+		codec.Micros(a.SentAt), codec.Micros(a.EndedAt)); err != nil {
 		return failed(err, "write attempt %d of %s", a.No, a.Payout)
 	}
 	return nil
@@ -262,7 +263,7 @@ func (w *writer) writeAttempt(a store.Attempt) error {
 const insertCard = `INSERT INTO cards (project, id, ciphertext, fingerprint, created_at) VALUES (?, ?, ?, ?, ?)`
 
 func (w *writer) writeCard(c vault.Sealed) error {
-	if _, err := w.exec(insertCard, c.Project, c.ID, blob(c.Ciphertext), blob(c.Fingerprint), micros(c.CreatedAt)); err != nil {
+	if _, err := w.exec(insertCard, c.Project, c.ID, codec.Blob(c.Ciphertext), codec.Blob(c.Fingerprint), codec.Micros(c.CreatedAt)); err != nil {
 		return failed(err, "write a sealed card of %s", c.Project)
 	}
 	return nil
@@ -278,7 +279,7 @@ const upsertEvent = `INSERT INTO events (project, session, n, id, seq, type, bod
 // promised never changes.
 func (w *writer) writeEvent(e webhook.Event) error {
 	if err := w.guarded(upsertEvent, e.Project, e.Session, e.N, e.ID, e.Seq, e.Type, string(e.Body), e.Signature, e.Status, e.Attempts,
-		micros(e.CreatedAt), micros(e.Due), e.Owner, micros(e.Lease)); err != nil {
+		codec.Micros(e.CreatedAt), codec.Micros(e.Due), e.Owner, codec.Micros(e.Lease)); err != nil {
 		return failed(err, "write event %d of %s", e.N, e.Session)
 	}
 	return nil
@@ -287,7 +288,7 @@ func (w *writer) writeEvent(e webhook.Event) error {
 const insertDelivery = `INSERT INTO deliveries (project, session, n, no, at, took, status, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
 
 func (w *writer) writeDelivery(a webhook.Attempt) error {
-	if _, err := w.exec(insertDelivery, a.Project, a.Session, a.N, a.No, micros(a.At), int64(a.Took), a.Status, a.Error); err != nil {
+	if _, err := w.exec(insertDelivery, a.Project, a.Session, a.N, a.No, codec.Micros(a.At), int64(a.Took), a.Status, a.Error); err != nil {
 		return failed(err, "write delivery %d of event %d of %s", a.No, a.N, a.Session)
 	}
 	return nil
@@ -301,7 +302,7 @@ const (
 )
 
 func (w *writer) writeTask(t store.Task) error {
-	if _, err := w.exec(upsertTask, t.Project, t.Session, t.Payout, t.Kind, micros(t.Due), t.Attempt, t.Owner, micros(t.Lease)); err != nil {
+	if _, err := w.exec(upsertTask, t.Project, t.Session, t.Payout, t.Kind, codec.Micros(t.Due), t.Attempt, t.Owner, codec.Micros(t.Lease)); err != nil {
 		return failed(err, "write task %s of %s", t.Kind, t.Payout)
 	}
 	return nil
@@ -317,7 +318,7 @@ func (w *writer) deleteTask(t store.TaskKey) error {
 const insertAlarm = `INSERT INTO alarms (project, id, session, payout, kind, text, at) VALUES (?, ?, ?, ?, ?, ?, ?)`
 
 func (w *writer) writeAlarm(a store.Alarm) error {
-	if _, err := w.exec(insertAlarm, a.Project, a.ID, a.Session, a.Payout, a.Kind, a.Text, micros(a.At)); err != nil {
+	if _, err := w.exec(insertAlarm, a.Project, a.ID, a.Session, a.Payout, a.Kind, a.Text, codec.Micros(a.At)); err != nil {
 		return failed(err, "write alarm %d", a.ID)
 	}
 	return nil

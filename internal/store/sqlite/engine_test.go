@@ -21,6 +21,7 @@ import (
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/codec"
 )
 
 func newFile(t *testing.T) string { return filepath.Join(t.TempDir(), "a file?with #odd%20 signs.db") }
@@ -470,9 +471,9 @@ func TestHotStatementsLookUp(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			rows, err := s.readers.Query("EXPLAIN QUERY PLAN "+c.query, make([]any, 20)...) // as many as any of them has
 			var got []string
-			for step, err := range all(rows, err, func(rows *sql.Rows) (detail string, err error) {
+			for step, err := range all(rows, err, func(row codec.Row) (detail string, err error) {
 				var a, b, c int
-				return detail, rows.Scan(&a, &b, &c, &detail)
+				return detail, row.Scan(&a, &b, &c, &detail)
 			}) {
 				if err != nil {
 					t.Fatal(err)

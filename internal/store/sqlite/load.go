@@ -7,19 +7,20 @@ import (
 	"github.com/payoutd/payoutd/internal/ledger"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/codec"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
 // A statement takes all keys of its kind as one JSON list: the joins are
 // CROSS, which in SQLite fixes the order, so that each key is one look-up.
 const (
-	loadSessions = `SELECT ` + sessionColumns + ` FROM json_each(?) k
-		CROSS JOIN sessions s ON s.project = k.value->>0 AND s.id = k.value->>1 ` + payoutsOf + ` ORDER BY k.key, p.no`
-	loadOutbox = `SELECT ` + eventColumns + ` FROM json_each(?) k
+	loadSessions = `SELECT ` + codec.SessionColumns + `, ` + codec.PayoutColumns + ` FROM json_each(?) k
+		CROSS JOIN sessions s ON s.project = k.value->>0 AND s.id = k.value->>1 ` + codec.PayoutsOf + ` ORDER BY k.key, p.no`
+	loadOutbox = `SELECT ` + codec.EventColumns + ` FROM json_each(?) k
 		CROSS JOIN events e ON e.project = k.value->>0 AND e.session = k.value->>1
 		WHERE e.status = 'pending' ORDER BY k.key, e.n`
-	loadBooks = `SELECT ` + bookColumns + ` FROM json_each(?) k CROSS JOIN books b ON b.project = k.value`
-	loadKeys  = `SELECT ` + keyColumns + ` FROM json_each(?) k
+	loadBooks = `SELECT ` + codec.BookColumns + ` FROM json_each(?) k CROSS JOIN books b ON b.project = k.value`
+	loadKeys  = `SELECT ` + codec.KeyColumns + ` FROM json_each(?) k
 		CROSS JOIN keys r ON r.project = k.value->>0 AND r.scope = k.value->>1 AND r.key = k.value->>2`
 )
 
@@ -61,7 +62,7 @@ func (w *writer) loadSessions(wanted []store.SessionKey, into *store.Rows) error
 		return err
 	}
 	rows, err := w.query(loadSessions, keys)
-	for s, err := range sessions(rows, err) {
+	for s, err := range codec.Sessions(all(rows, err, codec.ScanSessionWithPayout)) {
 		if err != nil {
 			return err
 		}
@@ -79,7 +80,7 @@ func (w *writer) loadOutbox(wanted []store.SessionKey, into *store.Rows) error {
 		return err
 	}
 	rows, err := w.query(loadOutbox, keys)
-	for e, err := range all(rows, err, scanEvent) {
+	for e, err := range all(rows, err, codec.ScanEvent) {
 		if err != nil {
 			return err
 		}
@@ -100,7 +101,7 @@ func (w *writer) loadBooks(wanted []id.Project, into *store.Rows) error {
 		return err
 	}
 	rows, err := w.query(loadBooks, keys)
-	for b, err := range all(rows, err, scanBook) {
+	for b, err := range all(rows, err, codec.ScanBook) {
 		if err != nil {
 			return err
 		}
@@ -118,7 +119,7 @@ func (w *writer) loadKeys(wanted []store.KeyRef, into *store.Rows) error {
 		return err
 	}
 	rows, err := w.query(loadKeys, keys)
-	for k, err := range all(rows, err, scanKey) {
+	for k, err := range all(rows, err, codec.ScanKey) {
 		if err != nil {
 			return err
 		}

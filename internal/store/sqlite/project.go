@@ -2,16 +2,12 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
-	"encoding/json"
-	"fmt"
-	"slices"
-	"time"
 
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/store/codec"
 )
 
 const (
@@ -26,7 +22,7 @@ const (
 // Projects implements store.Store.
 func (s *Store) Projects(ctx context.Context) ([]partner.Project, error) {
 	rows, err := s.readers.QueryContext(ctx, selectProjects)
-	projects, err := collect(all(rows, err, scanProject))
+	projects, err := codec.Collect(all(rows, err, codec.ScanProject))
 	if err != nil {
 		return nil, s.failed(err, "read the projects")
 	}
@@ -44,7 +40,7 @@ func (s *Store) ProjectsRevision(ctx context.Context) (int64, error) {
 
 // CreateProject implements store.Store.
 func (s *Store) CreateProject(ctx context.Context, p partner.Project) error {
-	doc, err := encodeProject(p)
+	doc, err := codec.EncodeProject(p)
 	if err != nil {
 		return failed(err, "write project %s", p.ID)
 	}
@@ -73,14 +69,14 @@ func (s *Store) CreateProject(ctx context.Context, p partner.Project) error {
 // UpdateProject implements store.Store; fault.NotFound if there is no such
 // project, fault.Invalid if the balance is already below the new credit line.
 func (s *Store) UpdateProject(ctx context.Context, p partner.Project) error {
-	doc, err := encodeProject(p)
+	doc, err := codec.EncodeProject(p)
 	if err != nil {
 		return failed(err, "write project %s", p.ID)
 	}
 	err = s.writer.transact(ctx, func() (bool, error) {
 		rows, err := s.writer.query(`SELECT revision FROM projects WHERE id = ?`, p.ID)
-		stored, err := one(all(rows, err, func(rows *sql.Rows) (revision int64, err error) {
-			return revision, rows.Scan(&revision)
+		stored, err := one(all(rows, err, func(row codec.Row) (revision int64, err error) {
+			return revision, row.Scan(&revision)
 		}))
 		if err != nil {
 			return false, err
@@ -104,35 +100,4 @@ func (s *Store) UpdateProject(ctx context.Context, p partner.Project) error {
 		return failed(err, "update project %s", p.ID)
 	}
 	return nil
-}
-
-// encodeProject cuts the times as everywhere in the store. The revision in the
-// document means nothing: the column has it.
-func encodeProject(p partner.Project) (string, error) {
-	p.CreatedAt = p.CreatedAt.UTC().Truncate(time.Microsecond)
-	p.Keys = slices.Clone(p.Keys)
-	for i := range p.Keys {
-		if at := p.Keys[i].RetiredAt; at != nil {
-			cut := at.UTC().Truncate(time.Microsecond)
-			p.Keys[i].RetiredAt = &cut
-		}
-	}
-	b, err := json.Marshal(&p)
-	return string(b), err
-}
-
-func scanProject(rows *sql.Rows) (partner.Project, error) {
-	var (
-		doc      sql.RawBytes
-		revision int64
-		p        partner.Project
-	)
-	if err := rows.Scan(&doc, &revision); err != nil {
-		return p, err
-	}
-	if err := json.Unmarshal(doc, &p); err != nil {
-		return p, fmt.Errorf("document of a project: %w", err)
-	}
-	p.Revision = revision
-	return p, nil
 }

@@ -2,27 +2,29 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/ledger"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/codec"
 	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
 const (
-	// One statement, so that the session and its payouts are of one state.
-	selectSession = `SELECT ` + sessionColumns + ` FROM sessions s ` + payoutsOf + ` WHERE s.project = ? AND s.id = ? ORDER BY p.no`
-	selectBook    = `SELECT ` + bookColumns + ` FROM books b WHERE b.project = ?`
+	selectSession = codec.SessionsWithPayouts + ` WHERE s.project = ? AND s.id = ? ORDER BY p.no`
+	selectBook    = `SELECT ` + codec.BookColumns + ` FROM books b WHERE b.project = ?`
 	selectCard    = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = ? AND id = ?`
+
+	selectDeliveries = `SELECT ` + codec.DeliveryColumns + ` FROM deliveries WHERE project = ? AND session = ? ORDER BY at, n, no`
+	selectAlarms     = `SELECT ` + codec.AlarmColumns + ` FROM alarms ORDER BY id DESC LIMIT ?`
 )
 
 // Session implements store.Store.
 func (s *Store) Session(ctx context.Context, k store.SessionKey) (*session.Session, error) {
 	rows, err := s.sessionByKey.QueryContext(ctx, k.Project, k.Session)
-	found, err := one(sessions(rows, err))
+	found, err := one(codec.Sessions(all(rows, err, codec.ScanSessionWithPayout)))
 	if err != nil {
 		return nil, s.failed(err, "read %s", k.Session)
 	}
@@ -32,7 +34,7 @@ func (s *Store) Session(ctx context.Context, k store.SessionKey) (*session.Sessi
 // Book implements store.Store.
 func (s *Store) Book(ctx context.Context, p id.Project) (*ledger.Book, error) {
 	rows, err := s.bookByProject.QueryContext(ctx, p)
-	b, err := one(all(rows, err, scanBook))
+	b, err := one(all(rows, err, codec.ScanBook))
 	if err != nil {
 		return nil, s.failed(err, "read the book of %s", p)
 	}
@@ -47,21 +49,14 @@ func (s *Store) Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed
 	if err != nil {
 		return vault.Sealed{}, s.failed(err, "read a sealed card of %s", p)
 	}
-	sealed.CreatedAt = instant(created)
+	sealed.CreatedAt = codec.Instant(created)
 	return sealed, nil
 }
 
 // Deliveries implements store.Store.
 func (s *Store) Deliveries(ctx context.Context, k store.SessionKey) ([]webhook.Attempt, error) {
-	rows, err := s.readers.QueryContext(ctx, `SELECT n, no, at, took, status, error FROM deliveries
-		WHERE project = ? AND session = ? ORDER BY at, n, no`, k.Project, k.Session)
-	log, err := collect(all(rows, err, func(rows *sql.Rows) (webhook.Attempt, error) {
-		a := webhook.Attempt{Project: k.Project, Session: k.Session}
-		var at int64
-		err := rows.Scan(&a.N, &a.No, &at, &a.Took, &a.Status, &a.Error)
-		a.At = instant(at)
-		return a, err
-	}))
+	rows, err := s.readers.QueryContext(ctx, selectDeliveries, k.Project, k.Session)
+	log, err := codec.Collect(all(rows, err, codec.ScanDelivery))
 	if err != nil {
 		return nil, s.failed(err, "read the deliveries of %s", k.Session)
 	}
@@ -70,17 +65,8 @@ func (s *Store) Deliveries(ctx context.Context, k store.SessionKey) ([]webhook.A
 
 // Alarms implements store.Store.
 func (s *Store) Alarms(ctx context.Context, limit int) ([]store.Alarm, error) {
-	rows, err := s.readers.QueryContext(ctx, `SELECT project, id, session, payout, kind, text, at FROM alarms
-		ORDER BY id DESC LIMIT ?`, max(limit, 0))
-	alarms, err := collect(all(rows, err, func(rows *sql.Rows) (store.Alarm, error) {
-		var (
-			a  store.Alarm
-			at int64
-		)
-		err := rows.Scan(&a.Project, &a.ID, &a.Session, &a.Payout, &a.Kind, &a.Text, &at)
-		a.At = instant(at)
-		return a, err
-	}))
+	rows, err := s.readers.QueryContext(ctx, selectAlarms, max(limit, 0))
+	alarms, err := codec.Collect(all(rows, err, codec.ScanAlarm))
 	if err != nil {
 		return nil, s.failed(err, "read the alarms")
 	}
@@ -100,7 +86,7 @@ func (s *Store) Setting(ctx context.Context, name string) ([]byte, error) {
 func (s *Store) PutSetting(ctx context.Context, name string, value []byte) error {
 	err := s.writer.transact(ctx, func() (bool, error) {
 		_, err := s.writer.exec(`INSERT INTO settings (name, value) VALUES (?, ?)
-			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, blob(value))
+			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, codec.Blob(value))
 		return true, err
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/codec"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
@@ -33,7 +34,7 @@ func (s *Store) Snapshot(ctx context.Context, read func(store.Snapshot) error) e
 type snapshot struct{ tx *sql.Tx }
 
 // stream is the result of a query as the contract gives it out.
-func stream[T any](ctx context.Context, tx *sql.Tx, scan func(*sql.Rows) (T, error), query string, args ...any) iter.Seq2[T, error] {
+func stream[T any](ctx context.Context, tx *sql.Tx, scan func(codec.Row) (T, error), query string, args ...any) iter.Seq2[T, error] {
 	return mapped(func() iter.Seq2[T, error] {
 		rows, err := tx.QueryContext(ctx, query, args...)
 		return all(rows, err, scan)
@@ -55,40 +56,40 @@ func mapped[T any](start func() iter.Seq2[T, error]) iter.Seq2[T, error] {
 }
 
 func (s snapshot) Projects(ctx context.Context) ([]partner.Project, error) {
-	return collect(stream(ctx, s.tx, scanProject, selectProjects))
+	return codec.Collect(stream(ctx, s.tx, codec.ScanProject, selectProjects))
 }
 
 func (s snapshot) Books(ctx context.Context) ([]ledger.Book, error) {
-	return collect(stream(ctx, s.tx, func(rows *sql.Rows) (ledger.Book, error) {
-		b, err := scanBook(rows)
+	return codec.Collect(stream(ctx, s.tx, func(row codec.Row) (ledger.Book, error) {
+		b, err := codec.ScanBook(row)
 		return *b, err
-	}, `SELECT `+bookColumns+` FROM books b ORDER BY b.project`))
+	}, `SELECT `+codec.BookColumns+` FROM books b ORDER BY b.project`))
 }
 
 func (s snapshot) Entries(ctx context.Context, p id.Project) iter.Seq2[ledger.Entry, error] {
-	return stream(ctx, s.tx, scanEntry, `SELECT `+entryColumns+` FROM entries WHERE project = ? ORDER BY no`, p)
+	return stream(ctx, s.tx, codec.ScanEntry, `SELECT `+codec.EntryColumns+` FROM entries WHERE project = ? ORDER BY no`, p)
 }
 
 func (s snapshot) EntriesBySession(ctx context.Context, p id.Project) iter.Seq2[ledger.Entry, error] {
-	return stream(ctx, s.tx, scanEntry, `SELECT `+entryColumns+` FROM entries WHERE project = ? AND session <> 0
+	return stream(ctx, s.tx, codec.ScanEntry, `SELECT `+codec.EntryColumns+` FROM entries WHERE project = ? AND session <> 0
 		ORDER BY session, payout, no`, p)
 }
 
 func (s snapshot) Sessions(ctx context.Context, p id.Project) iter.Seq2[*session.Session, error] {
 	return mapped(func() iter.Seq2[*session.Session, error] {
-		return sessions(s.tx.QueryContext(ctx, `SELECT `+sessionColumns+` FROM sessions s `+payoutsOf+`
-			WHERE s.project = ? ORDER BY s.id, p.no`, p))
+		rows, err := s.tx.QueryContext(ctx, codec.SessionsWithPayouts+` WHERE s.project = ? ORDER BY s.id, p.no`, p)
+		return codec.Sessions(all(rows, err, codec.ScanSessionWithPayout))
 	})
 }
 
 func (s snapshot) Attempts(ctx context.Context, p id.Project) iter.Seq2[store.Attempt, error] {
-	return stream(ctx, s.tx, scanAttempt, `SELECT project, session, payout, no, rail, reference, outcome, sent_at, ended_at
+	return stream(ctx, s.tx, codec.ScanAttempt, `SELECT `+codec.AttemptColumns+`
 		FROM attempts WHERE project = ? ORDER BY session, payout, no`, p)
 }
 
 func (s snapshot) Events(ctx context.Context, p id.Project) iter.Seq2[webhook.Event, error] {
-	return stream(ctx, s.tx, func(rows *sql.Rows) (webhook.Event, error) {
-		e, err := scanEvent(rows)
+	return stream(ctx, s.tx, func(row codec.Row) (webhook.Event, error) {
+		e, err := codec.ScanEvent(row)
 		e.Body = nil
 		return e, err
 	}, `SELECT e.project, e.session, e.n, e.id, e.seq, e.type, '', e.signature, e.status, e.attempts, e.created_at, e.due, e.owner, e.lease
@@ -96,6 +97,6 @@ func (s snapshot) Events(ctx context.Context, p id.Project) iter.Seq2[webhook.Ev
 }
 
 func (s snapshot) Tasks(ctx context.Context, p id.Project) iter.Seq2[store.Task, error] {
-	return stream(ctx, s.tx, scanTask, `SELECT `+taskColumns+` FROM tasks t WHERE t.project = ?
+	return stream(ctx, s.tx, codec.ScanTask, `SELECT `+codec.TaskColumns+` FROM tasks t WHERE t.project = ?
 		ORDER BY t.session, t.payout, t.kind`, p)
 }

@@ -1,9 +1,7 @@
-package postgres
+package codec
 
 import (
 	stdjson "encoding/json"
-	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -11,36 +9,6 @@ import (
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/money"
 )
-
-// micros is how a time is stored: microseconds since 1970, 0 for the zero time.
-func micros(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
-}
-
-// instant is the reverse of micros.
-func instant(micros int64) time.Time {
-	if micros == 0 {
-		return time.Time{}
-	}
-	return time.UnixMicro(micros).UTC()
-}
-
-// blob is what a bytea column that takes no NULL is written with.
-func blob(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
-}
-
-// plain is a text of somebody else's in a form that the database takes: it
-// holds neither broken UTF-8 nor the character zero.
-func plain(s string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-}
 
 // details is the stored form of session.Details. What the partner sent stands
 // in strings, because JSON within JSON would be written anew and lose its bytes.
@@ -53,8 +21,8 @@ type details struct {
 	Metadata     string                 `json:"metadata,omitzero"`
 }
 
-// encodeDetails returns "" for details that say nothing.
-func encodeDetails(d session.Details) (string, error) {
+// EncodeDetails returns "" for details that say nothing.
+func EncodeDetails(d session.Details) (string, error) {
 	doc := details{
 		Instrument:   d.Instrument,
 		Amount:       d.Amount,
@@ -70,7 +38,8 @@ func encodeDetails(d session.Details) (string, error) {
 	return string(b), err
 }
 
-func decodeDetails(text []byte) (session.Details, error) {
+// DecodeDetails is the reverse of EncodeDetails.
+func DecodeDetails(text []byte) (session.Details, error) {
 	if len(text) == 0 {
 		return session.Details{}, nil
 	}
@@ -110,7 +79,8 @@ type progress struct {
 	FinishedAt int64                   `json:"finished_at,omitzero"`
 }
 
-func encodeProgress(p *session.Payout) (string, error) {
+// EncodeProgress gives what changes in a payout, but for its state.
+func EncodeProgress(p *session.Payout) (string, error) {
 	b, err := json.Marshal(&progress{
 		Fee:        p.Fee,
 		Rail:       p.Rail,
@@ -119,13 +89,14 @@ func encodeProgress(p *session.Payout) (string, error) {
 		NeverSeen:  p.NeverSeen,
 		Info:       p.Info,
 		Failure:    p.Failure,
-		SentAt:     micros(p.SentAt),
-		FinishedAt: micros(p.FinishedAt),
+		SentAt:     Micros(p.SentAt),
+		FinishedAt: Micros(p.FinishedAt),
 	})
 	return string(b), err
 }
 
-func decodeProgress(text []byte, p *session.Payout) error {
+// DecodeProgress is the reverse of EncodeProgress; it sets the members of p.
+func DecodeProgress(text []byte, p *session.Payout) error {
 	var doc progress
 	if err := json.Unmarshal(text, &doc); err != nil {
 		return err
@@ -134,6 +105,6 @@ func decodeProgress(text []byte, p *session.Payout) error {
 	p.Rail, p.Reference = doc.Rail, doc.Reference
 	p.Attempt, p.NeverSeen = doc.Attempt, doc.NeverSeen
 	p.Info, p.Failure = doc.Info, doc.Failure
-	p.SentAt, p.FinishedAt = instant(doc.SentAt), instant(doc.FinishedAt)
+	p.SentAt, p.FinishedAt = Instant(doc.SentAt), Instant(doc.FinishedAt)
 	return nil
 }
