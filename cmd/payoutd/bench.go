@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -25,7 +26,9 @@ type benchCommand struct {
 	Duration      time.Duration `default:"10s" help:"For how long payouts are begun."`
 	Key           string        `default:"rsa" enum:"rsa,p256" help:"Kind of key that signs requests: ${enum}."`
 	ServerKey     string        `placeholder:"KIND" help:"Kind of key that signs webhooks: rsa or p256 (default: that of --key)."`
-	Rate          float64       `placeholder:"R" help:"Begin R payouts per second, whatever the answers do."`
+	Rate          string        `placeholder:"R" help:"Begin R payouts per second, whatever the answers do; R% of what is possible without --rate, which is measured first."`
+	InFlight      int           `placeholder:"N" help:"Bring N payouts under way, and measure the server's memory while they all are."`
+	CreateOnly    bool          `help:"Make sessions and do nothing with them."`
 	SingleRequest bool          `help:"Ask for each payout by one request, without confirmation."`
 	Preload       int           `placeholder:"N" help:"Write N finished payouts before."`
 	Profile       string        `placeholder:"FILE" help:"Write the server's CPU profile, for go tool pprof."`
@@ -40,6 +43,10 @@ func (c *benchCommand) Run(ctx context.Context, p *program, g *global) (err erro
 	}
 	if c.ServerKey != string(partner.RSA) && c.ServerKey != string(partner.P256) {
 		return misused("--server-key: want rsa or p256")
+	}
+	rate, share, err := parseRate(c.Rate)
+	if err != nil {
+		return err
 	}
 	own := *g
 	if g.Data == "" && g.DB == "" {
@@ -66,8 +73,10 @@ func (c *benchCommand) Run(ctx context.Context, p *program, g *global) (err erro
 	}
 	log := g.logger(p.stderr, slog.LevelWarn)
 	report, err := bench.Run(ctx, bench.Options{
-		Projects: c.Projects, Clients: c.Clients, Duration: c.Duration, Rate: c.Rate, SingleRequest: c.SingleRequest, Preload: c.Preload,
-		Key: partner.KeyType(c.Key), ServerKey: partner.KeyType(c.ServerKey), Profile: c.Profile, Socket: f.socket(),
+		Projects: c.Projects, Clients: c.Clients, Duration: c.Duration, Rate: rate, Share: share,
+		InFlight: c.InFlight, CreateOnly: c.CreateOnly, SingleRequest: c.SingleRequest, Preload: c.Preload,
+		Engine: "sqlite",
+		Key:    partner.KeyType(c.Key), ServerKey: partner.KeyType(c.ServerKey), Profile: c.Profile, Socket: f.socket(),
 		Open:    func(ctx context.Context) (*bench.Installation, error) { return openForBench(ctx, f, log) },
 		Scratch: func(ctx context.Context) (store.Store, func() error, error) { return openScratch(ctx, f, log) },
 		Free:    func() (int64, error) { return freeBytes(filepath.Dir(f.database)) },
@@ -83,6 +92,23 @@ func (c *benchCommand) Run(ctx context.Context, p *program, g *global) (err erro
 		err = report.Print(p.stdout)
 	}
 	return errors.Join(err, report.Failure())
+}
+
+// parseRate reads payouts per second, such as 300, or a share of what is
+// possible, such as 50%; one of them is 0, both are without a rate.
+func parseRate(s string) (rate, share float64, err error) {
+	if s == "" {
+		return 0, 0, nil
+	}
+	number, percent := strings.CutSuffix(s, "%")
+	n, err := strconv.ParseFloat(number, 64)
+	switch {
+	case err != nil || !(n > 0):
+		return 0, 0, misused("--rate: want payouts per second, such as 300, or a share, such as 50%%")
+	case percent:
+		return 0, n / 100, nil
+	}
+	return n, 0, nil
 }
 
 // benchServer is the command of a server on the folder, with its log in a file.

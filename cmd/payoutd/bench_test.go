@@ -22,6 +22,12 @@ func TestBenchRefuses(t *testing.T) {
 		{"a database in use", []string{"--data", used}, exitFailure, "the database has 1 projects"},
 		{"an unknown kind of key", []string{"--server-key", "ed25519"}, exitUsage, "--server-key: want rsa or p256"},
 		{"no projects", []string{"--projects", "0"}, exitFailure, "projects: want 1"},
+		{"a rate that is no number", []string{"--rate", "fast"}, exitUsage, "--rate: want payouts per second"},
+		{"no rate at all", []string{"--rate", "0"}, exitUsage, "--rate: want payouts per second"},
+		{"a rate below zero", []string{"--rate=-50%"}, exitUsage, "--rate: want payouts per second"},
+		{"more than can be", []string{"--rate", "201%"}, exitFailure, "rate: want 0% to 200%"},
+		{"a rate of payouts in flight", []string{"--rate", "5", "--in-flight", "5"}, exitFailure, "in flight: takes no rate"},
+		{"sessions by single requests", []string{"--create-only", "--single-request"}, exitFailure, "create only: a single request"},
 		{"more payouts than fit the disk", []string{"--preload", "1000000000000"}, exitFailure, "MB of free disk"},
 	}
 	for _, test := range tests {

@@ -33,6 +33,14 @@ type Options struct {
 	// Rate is how many payouts are begun in a second, whatever the answers do;
 	// 0 lets each client begin one when its last has ended.
 	Rate float64
+	// Share takes that share of the rate which a closed loop has reached for the
+	// same time just before, in place of Rate; 0 does not.
+	Share float64
+	// InFlight payouts are brought as far as their confirmation and then confirmed
+	// all at once, in place of any loop; 0 does not. It measures memory.
+	InFlight int
+	// CreateOnly makes sessions and does nothing with them.
+	CreateOnly bool
 	// SingleRequest asks for each payout by one request that needs no confirmation.
 	SingleRequest bool
 	// Preload is how many finished payouts are written before.
@@ -47,8 +55,15 @@ type Options struct {
 	// Scratch opens an empty database beside that of the installation, on the
 	// same engine; the function returned removes it.
 	Scratch func(context.Context) (store.Store, func() error, error)
-	// Free is how many bytes the database may still grow by.
+	// Free is how many bytes the database may still grow by; nil if that is not
+	// to be seen.
 	Free func() (int64, error)
+	// Engine names what keeps the database. Apart says that it is a server, and
+	// DatabasePID is the first of its processes, whose children are the others; 0
+	// if they are not on this machine.
+	Engine      string
+	Apart       bool
+	DatabasePID int
 	// Server is the command of the server. It prints its address on standard
 	// output once it is ready and ends in order when it is interrupted.
 	Server func() *exec.Cmd
@@ -102,13 +117,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	defer p.kill()
-	o.Say("running for %s", o.Duration)
-	l := newLoad(o, p, box, key)
-	if o.Profile != "" {
-		stop := profile(ctx, o)
-		defer stop()
-	}
-	r, err := l.run(ctx)
+	r, err := drive(ctx, &o, p, box, key)
 	if err != nil {
 		return nil, err
 	}
@@ -127,6 +136,42 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	return r, nil
 }
 
+// drive makes payouts in the way that was asked for. Where that is a share of
+// what a closed loop reaches, o has the rate afterwards.
+func drive(ctx context.Context, o *Options, p *process, box *inbox, key sign.PrivateKey) (*Report, error) {
+	l := newLoad(*o, p, box, key)
+	if o.InFlight > 0 {
+		o.Say("bringing %d payouts under way", o.InFlight)
+		return l.pile(ctx)
+	}
+	if o.Profile != "" && o.Share == 0 {
+		stop := profile(ctx, *o)
+		defer stop()
+	}
+	o.Say("running for %s", o.Duration)
+	closed, err := l.run(ctx)
+	if err != nil || o.Share == 0 || ctx.Err() != nil {
+		return closed, err
+	}
+	if closed.PayoutsPerSecond == 0 {
+		return nil, errors.New("not one payout was complete in the time of the run, so there is no rate to take a share of")
+	}
+	o.Rate = closed.PayoutsPerSecond * o.Share
+	o.Say("running at %.0f payouts per second for %s", o.Rate, o.Duration)
+	if o.Profile != "" {
+		stop := profile(ctx, *o)
+		defer stop()
+	}
+	l = newLoad(*o, p, box, key)
+	l.made.Store(closed.made)
+	r, err := l.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.follow(closed)
+	return r, nil
+}
+
 func (o *Options) check() error {
 	switch {
 	case o.Projects < 1 || o.Projects > projectsMax:
@@ -137,6 +182,14 @@ func (o *Options) check() error {
 		return fault.New(fault.Invalid, "duration: want a time above zero, such as 10s")
 	case o.Rate < 0 || o.Rate > rateMax:
 		return fault.New(fault.Invalid, "rate: want 0 to %d payouts per second", rateMax)
+	case o.Share < 0 || o.Share > shareMax:
+		return fault.New(fault.Invalid, "rate: want 0%% to %d%%", shareMax*100)
+	case o.InFlight < 0 || o.InFlight > inFlightMax:
+		return fault.New(fault.Invalid, "in flight: want 0 to %d payouts", inFlightMax)
+	case o.InFlight > 0 && (o.Rate > 0 || o.Share > 0 || o.CreateOnly || o.SingleRequest):
+		return fault.New(fault.Invalid, "in flight: takes no rate, and payouts that are confirmed")
+	case o.CreateOnly && o.SingleRequest:
+		return fault.New(fault.Invalid, "create only: a single request does more than that")
 	case o.Preload < 0:
 		return fault.New(fault.Invalid, "preload: want 0 or more payouts")
 	}
@@ -148,6 +201,8 @@ const (
 	projectsMax = 10_000
 	clientsMax  = 4096
 	rateMax     = 1_000_000
+	shareMax    = 2
+	inFlightMax = 1_000_000
 )
 
 func generate(kind partner.KeyType) (sign.PrivateKey, error) {

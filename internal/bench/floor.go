@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"runtime"
@@ -19,7 +18,8 @@ import (
 )
 
 // Floors are what the parts of a payout cost at least on this machine and
-// database. CPU times are of this process, all cores together.
+// database. CPU times are of this process and of a database server on this
+// machine, all cores together.
 type Floors struct {
 	Cores int `json:"cores"`
 	// CommitsPerSecond is of transactions that insert one row each, by as many
@@ -34,21 +34,31 @@ type Floors struct {
 	// ExchangeCPU is of one HTTP request and its answer, of the size of those of
 	// a payout, both ends, without signatures and with nothing behind it.
 	ExchangeCPU float64 `json:"http_exchange_cpu_us"`
+	// SignedExchangesPerSecond is of such requests that the partner signs and the
+	// server verifies, both ends on all cores: what an API that does nothing
+	// could do.
+	SignedExchangesPerSecond float64 `json:"signed_exchanges_per_second"`
 	// WebhookCPU is of one webhook: signed, delivered, verified, answered.
 	WebhookCPU float64 `json:"webhook_exchange_cpu_us"`
-	// CommandCPU is of the writes of one command in batches of 256.
+	// CommandCPU is of the writes of one command, by two writers in batches of
+	// 256. Of a database server on another machine it is the time that the writers
+	// took, as if all cores of this one had been at work.
 	CommandCPU float64 `json:"core_command_cpu_us"`
+	// CommandsPerSecond are those that the writers wrote.
+	CommandsPerSecond float64 `json:"core_commands_per_second"`
 }
 
 const (
 	floorTime   = 300 * time.Millisecond // of each measurement
+	writeTime   = time.Second            // of that of the writes, which come in large batches
 	floorBatch  = 256                    // commands, as the engine's committer takes
-	floorBodies = 400                    // bytes of a request, about; answers are twice that
+	writers     = 2
+	floorBodies = 400 // bytes of a request, about; answers are twice that
 )
 
 func measure(ctx context.Context, o Options) (*Floors, error) {
 	f := &Floors{Cores: runtime.NumCPU()}
-	for _, m := range []func(context.Context, Options) error{f.signatures, f.exchanges, f.webhooks, f.writes} {
+	for _, m := range []func(context.Context, Options) error{f.signatures, f.exchanges, f.signedExchanges, f.webhooks, f.writes} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -113,39 +123,74 @@ func serveFloor(handler http.Handler) (host string, stop func(), err error) {
 }
 
 func (f *Floors) exchanges(_ context.Context, o Options) error {
+	r := &request{path: "/api/v2/session/start/payout", body: make([]byte, floorBodies)}
+	p, err := exchanges(o, func() (*request, error) { return r, nil }, func([]byte, string) error { return nil })
+	f.ExchangeCPU = p.cpu
+	return err
+}
+
+func (f *Floors) signedExchanges(_ context.Context, o Options) error {
+	key, err := generate(o.Key)
+	if err != nil {
+		return err
+	}
+	body := make([]byte, floorBodies)
+	p, err := exchanges(o, func() (*request, error) {
+		signature, err := key.Sign(body)
+		return &request{path: "/api/v2/session/create", project: projectName(0), signature: signature, body: body}, err
+	}, key.Public().Verify)
+	f.SignedExchangesPerSecond = p.rate
+	return err
+}
+
+// exchanges measures requests to a server that does nothing but look at the
+// signature.
+func exchanges(o Options, next func() (*request, error), verify func(body []byte, signature string) error) (pace, error) {
 	answer := make([]byte, 2*floorBodies)
 	host, stop, err := serveFloor(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // of the generator's own
+		body, err := read(r)
+		if err != nil || verify(body, r.Header.Get(sign.HeaderSign)) != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
 		w.Header()["Content-Type"] = []string{"application/json"}
 		_, _ = w.Write(answer)
 	}))
 	if err != nil {
-		return err
+		return pace{}, err
 	}
 	defer stop()
-	r := &request{path: "/api/v2/session/start/payout", body: make([]byte, floorBodies)}
 	conns := make([]conn, o.Clients)
 	for i := range conns {
 		conns[i].host = host
 		defer conns[i].close()
 	}
-	f.ExchangeCPU, err = together(o.Clients, func(client int) error {
+	return together(o.Clients, floorTime, ownCPU, func(client int) error {
+		r, err := next()
+		if err != nil {
+			return err
+		}
 		status, _, err := conns[client].exchange(r)
 		if err == nil && status != http.StatusOK {
 			err = fmt.Errorf("status %d", status)
 		}
 		return err
 	})
-	return err
 }
 
-// together is the CPU time in microseconds of one call of do, when so many
-// clients call it at a time.
-func together(clients int, do func(client int) error) (float64, error) {
+// pace is what several callers reach together.
+type pace struct {
+	cpu  float64 // microseconds of one call
+	rate float64 // calls per second
+}
+
+// together measures calls of do, when so many clients call it at a time, for a
+// time that used counts the CPU of.
+func together(clients int, lasting time.Duration, used func() time.Duration, do func(client int) error) (pace, error) {
 	calls := make([]int, clients)
-	began, used := now(), ownCPU()
+	began, before := now(), used()
 	err := parallel(clients, clients, func(client int) error {
-		for now().Sub(began) < floorTime {
+		for now().Sub(began) < lasting {
 			if err := do(client); err != nil {
 				return err
 			}
@@ -157,7 +202,7 @@ func together(clients int, do func(client int) error) (float64, error) {
 	for _, c := range calls {
 		n += c
 	}
-	return micros(ownCPU()-used) / float64(max(n, 1)), err
+	return pace{micros(used()-before) / float64(max(n, 1)), float64(n) / now().Sub(began).Seconds()}, err
 }
 
 func (f *Floors) webhooks(ctx context.Context, o Options) error {
@@ -179,7 +224,7 @@ func (f *Floors) webhooks(ctx context.Context, o Options) error {
 	poster := webhook.NewPoster(webhook.PosterOptions{})
 	defer poster.Close()
 	body := make([]byte, 2*floorBodies)
-	f.WebhookCPU, err = together(min(o.Clients, 64), func(int) error {
+	p, err := together(min(o.Clients, 64), floorTime, ownCPU, func(int) error {
 		signature, err := key.Sign(body)
 		if err != nil {
 			return err
@@ -189,6 +234,7 @@ func (f *Floors) webhooks(ctx context.Context, o Options) error {
 		}
 		return nil
 	})
+	f.WebhookCPU = p.cpu
 	return err
 }
 
@@ -199,36 +245,58 @@ func (f *Floors) writes(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	began, calls := now(), make([]int, o.Clients)
-	_, err = together(o.Clients, func(client int) error {
+	calls := make([]int, o.Clients)
+	p, err := together(o.Clients, floorTime, ownCPU, func(client int) error {
 		calls[client]++
 		return s.PutSetting(ctx, fmt.Sprintf("%d-%d", client, calls[client]), []byte("1"))
 	})
 	if err != nil {
 		return err
 	}
-	took, n := now().Sub(began), 0
-	for _, c := range calls {
-		n += c
-	}
-	f.CommitsPerSecond = float64(n) / took.Seconds()
+	f.CommitsPerSecond = p.rate
 
-	if err := s.CreateProject(ctx, partner.Project{ID: projectName(0), Credit: depositKopecks}); err != nil {
+	// Each writer has a project of its own: the book of one is locked as long as
+	// a batch lasts.
+	ids, batches := id.NewGenerator(now), make([]int, writers)
+	write := func(writer int) error {
+		batches[writer]++
+		return writeSteps(ctx, s, ids, projectName(writer), batches[writer]*floorBatch)
+	}
+	for writer := range writers {
+		if err := s.CreateProject(ctx, partner.Project{ID: projectName(writer), Credit: depositKopecks}); err != nil {
+			return err
+		}
+		if err := write(writer); err != nil { // what is prepared once per connection does not count
+			return err
+		}
+	}
+	if p, err = together(writers, writeTime, o.used, write); err != nil {
 		return err
 	}
-	ids, first := id.NewGenerator(now), 0
-	perBatch, err := each(func() error {
-		first += floorBatch
-		return writeSteps(ctx, s, ids, first)
-	})
-	f.CommandCPU = micros(perBatch) / float64(floorBatch*len(commands))
-	return err
+	perBatch := float64(floorBatch * len(commands))
+	f.CommandCPU, f.CommandsPerSecond = p.cpu/perBatch, p.rate*perBatch
+	if o.Apart && o.DatabasePID == 0 {
+		f.CommandCPU = float64(f.Cores) * second / f.CommandsPerSecond
+	}
+	return nil
+}
+
+// used is the CPU time of this process and of the database.
+func (o *Options) used() time.Duration { return ownCPU() + o.databaseCPU() }
+
+// databaseCPU is that of the server of the database; 0 if there is none, or if
+// it is not to be seen.
+func (o *Options) databaseCPU() time.Duration {
+	if o.DatabasePID == 0 {
+		return 0
+	}
+	return familyCPU(o.DatabasePID)
 }
 
 // writeSteps takes a batch of payouts through all commands, each command of
 // all of them in one transaction.
-func writeSteps(ctx context.Context, s store.Store, ids *id.Generator, first int) error {
-	project, at := projectName(0), now().UTC().Truncate(time.Microsecond)
+func writeSteps(ctx context.Context, s store.Store, ids *id.Generator, project id.Project, first int) error {
+	at := now().UTC().Truncate(time.Microsecond)
 	lives := make([]life, floorBatch)
 	for i := range lives {
 		lives[i] = life{project: project, n: int64(first + i), card: true, ids: ids, at: at}
@@ -265,6 +333,9 @@ func writeSteps(ctx context.Context, s store.Store, ids *id.Generator, first int
 	}
 	return nil
 }
+
+// second in microseconds.
+const second = 1e6
 
 // micros is a duration in microseconds.
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }

@@ -65,7 +65,7 @@ func TestWriteStepsKeepTheBooksClean(t *testing.T) {
 	s := open(t, 1)
 	ids := id.NewGenerator(now)
 	for i := range 2 {
-		if err := writeSteps(t.Context(), s, ids, i*floorBatch); err != nil {
+		if err := writeSteps(t.Context(), s, ids, projectName(0), i*floorBatch); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -133,6 +133,15 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"no time", func(o *Options) { o.Duration = 0 }},
 		{"rate below zero", func(o *Options) { o.Rate = -1 }},
 		{"preload below zero", func(o *Options) { o.Preload = -1 }},
+		{"share below zero", func(o *Options) { o.Share = -0.5 }},
+		{"share above what can be", func(o *Options) { o.Share = shareMax + 0.01 }},
+		{"in flight below zero", func(o *Options) { o.InFlight = -1 }},
+		{"too many in flight", func(o *Options) { o.InFlight = inFlightMax + 1 }},
+		{"in flight at a rate", func(o *Options) { o.InFlight, o.Rate = 1, 1 }},
+		{"in flight at a share", func(o *Options) { o.InFlight, o.Share = 1, 0.5 }},
+		{"in flight without a confirmation", func(o *Options) { o.InFlight, o.SingleRequest = 1, true }},
+		{"in flight, never started", func(o *Options) { o.InFlight, o.CreateOnly = 1, true }},
+		{"only created, by a request that starts it", func(o *Options) { o.CreateOnly, o.SingleRequest = true, true }},
 	}
 	if err := good.check(); err != nil {
 		t.Fatal(err)

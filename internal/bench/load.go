@@ -46,6 +46,7 @@ type load struct {
 	conns    chan *conn
 	drain    time.Duration
 	retryGap time.Duration
+	pileTime time.Duration
 
 	over context.Context // done when no payout may be begun or confirmed any more
 	cut  context.Context // done when nothing is waited for any more
@@ -55,6 +56,7 @@ type load struct {
 	accepted  atomic.Int64 // confirmed, or asked for in one request, and answered ok
 	drained   atomic.Int64 // of these, paid and told by webhooks that were verified
 	completed atomic.Int64 // of these, within the time of the run
+	created   atomic.Int64 // sessions that nothing more was to be done with
 	cancelled atomic.Int64 // left unconfirmed when the time was over
 	failed    atomic.Int64 // not paid, though nothing stood in the way
 	missed    atomic.Int64 // not begun, because flightsMax were under way
@@ -66,7 +68,7 @@ type load struct {
 
 func newLoad(o Options, p *process, box *inbox, key sign.PrivateKey) *load {
 	l := &load{
-		Options: o, process: p, inbox: box, key: key, drain: drainDefault, retryGap: retryGapDefault,
+		Options: o, process: p, inbox: box, key: key, drain: drainDefault, retryGap: retryGapDefault, pileTime: pileTimeDefault,
 		conns: make(chan *conn, o.Clients), refusals: map[string]int64{},
 	}
 	for range o.Clients {
@@ -78,7 +80,7 @@ func newLoad(o Options, p *process, box *inbox, key sign.PrivateKey) *load {
 // run makes payouts until the time is over or ctx ends, and waits for the end
 // of those under way.
 func (l *load) run(ctx context.Context) (*Report, error) {
-	began, ours, theirs := now(), ownCPU(), l.process.cpu()
+	began, before := now(), l.meters()
 	var stop, release context.CancelFunc
 	l.over, stop = context.WithTimeout(ctx, l.Duration)
 	l.cut, release = context.WithCancel(context.WithoutCancel(ctx))
@@ -92,21 +94,36 @@ func (l *load) run(ctx context.Context) (*Report, error) {
 	} else {
 		l.closed()
 	}
-	took := (<-ended).Sub(began)
+	return l.report((<-ended).Sub(began), before)
+}
+
+// meters are the CPU times at one moment.
+type meters struct{ server, database, own time.Duration }
+
+func (l *load) meters() meters {
+	return meters{l.process.cpu(), l.databaseCPU(), ownCPU()}
+}
+
+// report ends a run in which payouts were begun for some time.
+func (l *load) report(took time.Duration, before meters) (*Report, error) {
+	after := l.meters()
+	_, peak := memory(l.process.pid)
 	for range l.Clients {
 		(<-l.conns).close()
 	}
 	r := &Report{
-		Seconds: took.Seconds(), Accepted: l.accepted.Load(), Drained: l.drained.Load(), Cancelled: l.cancelled.Load(),
-		Failed: l.failed.Load(), Missed: l.missed.Load(), Retried: l.retried.Load(), Refusals: l.refusals,
+		Seconds: took.Seconds(), Accepted: l.accepted.Load(), Drained: l.drained.Load(), Created: l.created.Load(),
+		Cancelled: l.cancelled.Load(), Failed: l.failed.Load(), Missed: l.missed.Load(), Retried: l.retried.Load(), Refusals: l.refusals,
 		WebhooksVerified: l.inbox.verified.Load(), WebhooksForged: l.inbox.forged.Load(), WebhooksRepeated: l.inbox.repeated.Load(),
+		Memory: megabytes(peak), made: l.made.Load(),
 	}
 	r.PayoutsPerSecond = float64(l.completed.Load()) / took.Seconds()
-	if paid := r.Drained; paid > 0 {
-		r.CPU = micros(l.process.cpu()-theirs) / float64(paid)
-		r.GeneratorCPU = micros(ownCPU()-ours) / float64(paid)
+	if done := r.Drained + r.Created; done > 0 {
+		r.CPU = micros(after.server-before.server) / float64(done)
+		r.DatabaseCPU = micros(after.database-before.database) / float64(done)
+		r.GeneratorCPU = micros(after.own-before.own) / float64(done)
 	}
-	r.times(&l.times, l.SingleRequest)
+	r.times(&l.times, l.Options)
 	select {
 	case <-l.process.ended:
 		return nil, fmt.Errorf("the server ended during the run: %v", l.process.err)
@@ -174,13 +191,23 @@ func (l *load) open(began time.Time) {
 
 // payout makes one payout, from its first request to its last webhook.
 func (l *load) payout(intended time.Time) {
-	w := &order{load: l, n: l.made.Add(1), asked: intended}
-	w.project = projectName(int(w.n) % l.Projects)
-	if err := w.make(); err != nil {
-		l.mu.Lock()
-		l.refusals[err.Error()]++
-		l.mu.Unlock()
+	l.note(l.order(intended).make())
+}
+
+// note counts what has left a payout in the middle; nil did not.
+func (l *load) note(err error) {
+	if err == nil {
+		return
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refusals[err.Error()]++
+}
+
+func (l *load) order(intended time.Time) *order {
+	w := &order{load: l, n: l.made.Add(1), begun: intended, asked: intended, card: cardNumber}
+	w.project = projectName(int(w.n) % l.Projects)
+	return w
 }
 
 // order is one payout on its way.
@@ -188,9 +215,13 @@ type order struct {
 	*load
 	n       int64
 	project id.Project
+	card    string // its number
 	session id.Session
 	flight  *flight
 	asked   time.Time // when the request under way should have been sent
+
+	begun, confirmed time.Time
+	left             bool // it is not on its way any more
 }
 
 // Errors that leave a payout in the middle.
@@ -201,22 +232,41 @@ var (
 )
 
 func (w *order) make() error {
-	begun := w.asked
 	if w.SingleRequest {
 		if err := w.begin("init/payout", w.initBody()); err != nil {
 			return err
 		}
 		defer w.inbox.forget(w.session)
 		w.accepted.Add(1)
-		return w.finish(begun, begun)
+		w.confirmed = w.begun
+		return w.finish()
 	}
 	if err := w.begin("create", w.createBody()); err != nil {
 		return err
 	}
 	defer w.inbox.forget(w.session)
+	if w.CreateOnly {
+		w.created.Add(1)
+		w.complete()
+		return nil
+	}
 	if w.over.Err() != nil {
 		return w.cancel()
 	}
+	if err := w.prepare(); err != nil {
+		return err
+	}
+	if w.over.Err() != nil {
+		return w.cancel()
+	}
+	if err := w.confirm(); err != nil {
+		return err
+	}
+	return w.finish()
+}
+
+// prepare starts the payout and waits until it may be confirmed.
+func (w *order) prepare() error {
 	started := w.asked
 	if _, err := w.ask(stepStart, "start/payout", w.startBody()); err != nil {
 		return err
@@ -224,22 +274,30 @@ func (w *order) make() error {
 	select {
 	case a := <-w.flight.ready:
 		w.times[stepReady].add(a.at.Sub(started))
+		return nil
 	case <-w.flight.finished:
 		w.failed.Add(1)
 		return errFailed
 	case <-w.cut.Done():
 		return errCut
 	}
-	if w.over.Err() != nil {
-		return w.cancel()
-	}
-	w.asked = now()
-	confirmed := w.asked
+}
+
+func (w *order) confirm() error {
+	w.confirmed = now()
+	w.asked = w.confirmed
 	if _, err := w.ask(stepConfirm, "confirm", w.sessionBody()); err != nil {
 		return err
 	}
 	w.accepted.Add(1)
-	return w.finish(begun, confirmed)
+	return nil
+}
+
+// complete counts what was done within the time of the run.
+func (w *order) complete() {
+	if w.over.Err() == nil {
+		w.completed.Add(1)
+	}
 }
 
 // begin sends the request that makes the session.
@@ -256,19 +314,17 @@ func (w *order) begin(path string, body []byte) error {
 }
 
 // finish waits for the last webhook.
-func (w *order) finish(begun, confirmed time.Time) error {
+func (w *order) finish() error {
 	select {
 	case a := <-w.flight.finished:
 		if a.status != "accepted" {
 			w.failed.Add(1)
 			return errFailed
 		}
-		w.times[stepFinish].add(a.at.Sub(confirmed))
-		w.times[stepWhole].add(a.at.Sub(begun))
+		w.times[stepFinish].add(a.at.Sub(w.confirmed))
+		w.times[stepWhole].add(a.at.Sub(w.begun))
 		w.drained.Add(1)
-		if w.over.Err() == nil {
-			w.completed.Add(1)
-		}
+		w.complete()
 		return nil
 	case <-w.cut.Done():
 		return errCut
@@ -326,14 +382,15 @@ func (w *order) ask(s step, path string, body []byte) (answer []byte, err error)
 	}
 }
 
-// The bodies are of the size that partners send. The card is from published
+// The bodies are of the size that partners send. The cards are from published
 // examples; the amounts are none of the sandbox's magic ones.
 const (
 	cardNumber     = "2200000000001317"
+	cardLate       = "2200000000002026" // the rail accepts the payout, and pays it a second later
 	amountMinor    = 100_00
 	amountVariants = 1000
 	metadata       = `"metadata":{"order":"PX-%d","note":"payout for the week, paid on time"}`
-	details        = `"payout_details":{"type":"card","card":{"type":"bank_card","bank_card":{"number":"` + cardNumber + `"}}},` +
+	details        = `"payout_details":{"type":"card","card":{"type":"bank_card","bank_card":{"number":"%s"}}},` +
 		`"participant_details":{"recipient":{"full_name":"Ivan Ivanov","first_name":"Ivan","last_name":"Ivanov"}},` +
 		`"amount_details":{"amount":%d,"currency":"rub"},` +
 		`"customer":{"reference":"courier-%d","contacts":[{"email":"courier@example.org"}]}`
@@ -344,11 +401,11 @@ func (w *order) amount() int64 { return amountMinor + w.n%amountVariants }
 func (w *order) createBody() []byte { return fmt.Appendf(nil, "{"+metadata+"}", w.n) }
 
 func (w *order) startBody() []byte {
-	return fmt.Appendf(nil, `{"session_id":"%s",`+details+`}`, w.session, w.amount(), w.n)
+	return fmt.Appendf(nil, `{"session_id":"%s",`+details+`}`, w.session, w.card, w.amount(), w.n)
 }
 
 func (w *order) initBody() []byte {
-	return fmt.Appendf(nil, "{"+details+","+metadata+"}", w.amount(), w.n, w.n)
+	return fmt.Appendf(nil, "{"+details+","+metadata+"}", w.card, w.amount(), w.n, w.n)
 }
 
 func (w *order) sessionBody() []byte { return fmt.Appendf(nil, `{"session_id":"%s"}`, w.session) }

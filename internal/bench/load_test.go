@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -213,6 +214,101 @@ func TestLoad(t *testing.T) {
 				t.Errorf("%d sessions made, %d accepted and %d cancelled", made, r.Accepted, r.Cancelled)
 			}
 		})
+	}
+}
+
+// A session that is only created is neither started nor waited for.
+func TestCreateOnly(t *testing.T) {
+	s, l := newServer(t, Options{Projects: 1, Clients: 2, Duration: 100 * time.Millisecond, CreateOnly: true}, nil)
+	r, err := l.run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Created == 0 || r.Created != int64(s.requests["create"]) || len(s.requests) != 1 || r.Accepted+r.Drained+r.Cancelled != 0 {
+		t.Errorf("requests %v, report %+v", s.requests, r)
+	}
+	if r.PayoutsPerSecond == 0 || len(l.inbox.flights) != 0 {
+		t.Errorf("%f per second, %d waited for", r.PayoutsPerSecond, len(l.inbox.flights))
+	}
+}
+
+// No payout of a pile is confirmed before all may be.
+func TestPile(t *testing.T) {
+	const n = 50
+	tests := []struct {
+		name              string
+		change            func(*server)
+		accepted, drained int64
+		refusal           string // why payouts were left in the middle
+		left              int64  // how many
+	}{
+		{"all goes right", nil, n, n, "", 0},
+		{"one is not created", func(s *server) {
+			s.answer = func(path string, _ int) int {
+				if path == "create" && s.made.Add(1) == 7 {
+					return http.StatusBadRequest
+				}
+				return http.StatusOK
+			}
+		}, n - 1, n - 1, "create: status 400, some_code", 1},
+		{"none is told that it may be confirmed", func(s *server) {
+			s.hook = func(string) string { return "lost" }
+		}, 0, 0, errCut.Error(), 4}, // the first of each client; no other is begun
+		{"none is paid", func(s *server) {
+			s.hook = func(kind string) string {
+				if kind == "payment_finished" {
+					return "declined"
+				}
+				return "sent"
+			}
+		}, n, 0, errFailed.Error(), n},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var early atomic.Bool
+			s, l := newServer(t, Options{Projects: 2, Clients: 4, InFlight: n}, func(s *server) {
+				if test.change != nil {
+					test.change(s)
+				}
+				answer := s.answer
+				s.answer = func(path string, tries int) int {
+					s.mu.Lock()
+					early.Store(early.Load() || path == "confirm" && int64(s.requests["start/payout"]) < n-1)
+					s.mu.Unlock()
+					if answer == nil {
+						return http.StatusOK
+					}
+					return answer(path, tries)
+				}
+			})
+			l.pileTime = time.Second
+			r, err := l.pile(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Accepted != test.accepted || r.Drained != test.drained || r.Refusals[test.refusal] != test.left {
+				t.Errorf("%d accepted, %d drained, left in the middle %v", r.Accepted, r.Drained, r.Refusals)
+			}
+			if early.Load() || s.requests["confirm"] != int(test.accepted) {
+				t.Errorf("confirmed before all were ready: %v; requests %v", early.Load(), s.requests)
+			}
+		})
+	}
+}
+
+// A pile that is interrupted is cancelled: nothing of it is paid.
+func TestPileInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s, l := newServer(t, Options{Projects: 1, Clients: 1, InFlight: 3}, func(s *server) {
+		s.hook = func(string) string { cancel(); return "sent" }
+	})
+	r, err := l.pile(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Accepted != 0 || s.requests["confirm"] != 0 || r.Cancelled != int64(s.requests["create"]) {
+		t.Errorf("requests %v, report %+v", s.requests, r)
 	}
 }
 

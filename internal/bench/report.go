@@ -16,17 +16,24 @@ import (
 // Report is what a run has found. Times are milliseconds, as percentiles of the
 // whole run.
 type Report struct {
+	Engine        string          `json:"engine"` // of the database
 	Projects      int             `json:"projects"`
 	Clients       int             `json:"clients"`
 	Key           partner.KeyType `json:"key"`
 	ServerKey     partner.KeyType `json:"server_key"`
 	Rate          float64         `json:"rate"` // asked for; 0 of a closed loop
 	SingleRequest bool            `json:"single_request"`
+	CreateOnly    bool            `json:"create_only"`
+	InFlight      int             `json:"in_flight"` // asked for; 0 of a loop
 	Preloaded     int             `json:"preloaded"`
 	Seconds       float64         `json:"seconds"` // for which payouts were begun
 
-	// PayoutsPerSecond counts the payouts that were paid and told within that time.
+	// PayoutsPerSecond counts the payouts that were paid and told within that time,
+	// or the sessions where nothing else was to be made.
 	PayoutsPerSecond float64 `json:"payouts_per_second"`
+	// ClosedPayoutsPerSecond is of the closed loop that Rate is a share of; 0
+	// without one. Its payouts are in all counts, and in no times.
+	ClosedPayoutsPerSecond float64 `json:"closed_payouts_per_second,omitempty"`
 	// LimitPerSecond is what all cores could do if they did nothing but the
 	// LimitParts, which are the microseconds of CPU time of one payout.
 	LimitPerSecond float64 `json:"limit_per_second"`
@@ -34,6 +41,8 @@ type Report struct {
 
 	Accepted int64 `json:"accepted"` // confirmed, or asked for in one request, and answered ok
 	Drained  int64 `json:"drained"`  // of these, paid and told by webhooks with right signatures
+	// Created are sessions that nothing more was to be done with.
+	Created int64 `json:"created"`
 	// Cancelled were not confirmed when the time was over, Failed were not paid,
 	// Missed could not be begun at the rate because too many were under way.
 	Cancelled int64            `json:"cancelled"`
@@ -57,12 +66,22 @@ type Report struct {
 	// webhook) and whole (from the intended begin to the last webhook).
 	Steps map[string]Times `json:"steps"`
 
-	// CPU and GeneratorCPU are microseconds of CPU time per drained payout, of
-	// the server and of what drives it.
+	// CPU, DatabaseCPU and GeneratorCPU are microseconds of CPU time per drained
+	// payout, of the server, of the database where it is a server on this machine,
+	// and of what drives them.
 	CPU          float64 `json:"cpu_us_per_payout"`
+	DatabaseCPU  float64 `json:"database_cpu_us_per_payout"`
 	GeneratorCPU float64 `json:"generator_cpu_us_per_payout"`
 
+	// Memory is the most that the server had in memory (resident), in MiB; 0 where
+	// the system does not tell. InFlightMemory is that while all payouts in flight
+	// were under way.
+	Memory         float64 `json:"memory_mb"`
+	InFlightMemory float64 `json:"in_flight_memory_mb,omitempty"`
+
 	Floors *Floors `json:"floors"`
+
+	made int64 // payouts begun
 }
 
 // Times are the percentiles of one step.
@@ -91,7 +110,21 @@ func (r *Report) Failure() error {
 	return nil
 }
 
-func (r *Report) times(h *[steps]histogram, single bool) {
+// follow adds the counts of the run that came before.
+func (r *Report) follow(closed *Report) {
+	r.ClosedPayoutsPerSecond = closed.PayoutsPerSecond
+	r.Accepted += closed.Accepted
+	r.Drained += closed.Drained
+	r.Created += closed.Created
+	r.Cancelled += closed.Cancelled
+	r.Failed += closed.Failed
+	r.Retried += closed.Retried
+	for why, n := range closed.Refusals {
+		r.Refusals[why] += n
+	}
+}
+
+func (r *Report) times(h *[steps]histogram, o Options) {
 	of := func(h *histogram) Times { return Times{millis(h.percentile(50)), millis(h.percentile(99))} }
 	var answers histogram
 	for _, s := range []step{stepCreate, stepStart, stepConfirm} {
@@ -99,11 +132,15 @@ func (r *Report) times(h *[steps]histogram, single bool) {
 	}
 	all, finish := of(&answers), of(&h[stepFinish])
 	r.P50, r.P99, r.FinishedP50, r.FinishedP99 = all.P50, all.P99, finish.P50, finish.P99
-	r.Steps = map[string]Times{"whole": of(&h[stepWhole])}
-	if single {
-		r.Steps["init"] = of(&h[stepCreate])
+	switch {
+	case o.CreateOnly:
+		r.Steps = map[string]Times{"create": of(&h[stepCreate])}
+		return
+	case o.SingleRequest:
+		r.Steps = map[string]Times{"init": of(&h[stepCreate]), "whole": of(&h[stepWhole])}
 		return
 	}
+	r.Steps = map[string]Times{"whole": of(&h[stepWhole])}
 	for name, s := range map[string]step{"create": stepCreate, "start": stepStart, "confirm": stepConfirm, "ready": stepReady} {
 		r.Steps[name] = of(&h[s])
 	}
@@ -112,16 +149,18 @@ func (r *Report) times(h *[steps]histogram, single bool) {
 // take adds what was asked for, and the limit that the floors make.
 func (r *Report) take(o Options, f *Floors) {
 	r.Projects, r.Clients, r.Key, r.ServerKey, r.Rate = o.Projects, o.Clients, o.Key, o.ServerKey, o.Rate
-	r.SingleRequest, r.Preloaded, r.Floors = o.SingleRequest, o.Preload, f
+	r.SingleRequest, r.CreateOnly, r.InFlight, r.Preloaded, r.Floors, r.Engine = o.SingleRequest, o.CreateOnly, o.InFlight, o.Preload, f, o.Engine
 	signs, verifies := f.RSASignsPerSecond, f.RSAVerifiesPerSecond
 	if o.Key == partner.P256 {
 		signs, verifies = f.P256SignsPerSecond, f.P256VerifyPerSecond
 	}
 	requests, webhooks, writes := 3, 2, len(commands)
-	if o.SingleRequest {
+	switch {
+	case o.CreateOnly:
+		requests, webhooks, writes = 1, 0, 1
+	case o.SingleRequest:
 		requests, webhooks, writes = 1, 1, commandsSingle
 	}
-	const second = 1e6 // microseconds
 	r.LimitParts = []Part{
 		{"sign a request", second / signs, requests},
 		{"exchange it over HTTP", f.ExchangeCPU, requests},
@@ -145,12 +184,21 @@ func (r *Report) Print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
 	loop := "closed loop"
-	if r.Rate > 0 {
+	switch {
+	case r.InFlight > 0:
+		loop = fmt.Sprintf("%d in flight", r.InFlight)
+	case r.ClosedPayoutsPerSecond > 0:
+		loop = fmt.Sprintf("%.0f/s, %.0f %% of the %.0f of a closed loop", r.Rate, 100*r.Rate/r.ClosedPayoutsPerSecond, r.ClosedPayoutsPerSecond)
+	case r.Rate > 0:
 		loop = fmt.Sprintf("%g/s asked for", r.Rate)
 	}
-	row("load", "%d projects, %d clients, %s, %.1f s, requests signed by %s, webhooks by %s", r.Projects, r.Clients, loop, r.Seconds, r.Key, r.ServerKey)
+	row("load", "%s, %d projects, %d clients, %s, %.1f s, requests signed by %s, webhooks by %s",
+		r.Engine, r.Projects, r.Clients, loop, r.Seconds, r.Key, r.ServerKey)
 	row("payouts per second", "%.0f", r.PayoutsPerSecond)
 	row("limit of the machine", "%.0f (%d cores, %.0f µs of CPU time per payout)", r.LimitPerSecond, r.Floors.Cores, r.limitCPU())
+	if r.CreateOnly {
+		row("sessions created", "%d", r.Created)
+	}
 	row("accepted, drained", "%d, %d", r.Accepted, r.Drained)
 	row("cancelled, failed, missed", "%d, %d, %d", r.Cancelled, r.Failed, r.Missed)
 	row("webhooks", "%d verified, %d forged, %d repeated", r.WebhooksVerified, r.WebhooksForged, r.WebhooksRepeated)
@@ -173,7 +221,15 @@ func (r *Report) Print(out io.Writer) error {
 	row("", "")
 	row("CPU time per payout", "µs")
 	row("server", "%.0f", r.CPU)
+	row("database", "%.0f", r.DatabaseCPU)
 	row("generator and receiver", "%.0f", r.GeneratorCPU)
+
+	row("", "")
+	row("memory of the server", "MiB")
+	row("at most", "%.0f", r.Memory)
+	if r.InFlight > 0 {
+		row("with all payouts under way", "%.0f", r.InFlightMemory)
+	}
 
 	row("", "")
 	row("floor of a payout", "µs of CPU time\ttimes")
@@ -183,6 +239,8 @@ func (r *Report) Print(out io.Writer) error {
 	f := r.Floors
 	row("", "")
 	row("floor", "per second")
+	row("signed exchanges", "%.0f", f.SignedExchangesPerSecond)
+	row("commands in batches", "%.0f", f.CommandsPerSecond)
 	row("transactions of one row", "%.0f", f.CommitsPerSecond)
 	row("rsa signatures, verifications", "%.0f, %.0f", f.RSASignsPerSecond, f.RSAVerifiesPerSecond)
 	row("p256 signatures, verifications", "%.0f, %.0f", f.P256SignsPerSecond, f.P256VerifyPerSecond)
@@ -191,3 +249,6 @@ func (r *Report) Print(out io.Writer) error {
 
 // millis is a duration in milliseconds with two decimals.
 func millis(d time.Duration) float64 { return math.Round(micros(d)/10) / 100 }
+
+// megabytes is a number of bytes in MiB.
+func megabytes(bytes int64) float64 { return math.Round(float64(bytes)/(1<<20)*10) / 10 }

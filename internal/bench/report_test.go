@@ -25,6 +25,7 @@ func TestLimit(t *testing.T) {
 		{"rsa", Options{Key: partner.RSA}, 3*(1000+50+50) + 8*25 + 2*200},
 		{"p256", Options{Key: partner.P256}, 3*(50+50+100) + 8*25 + 2*200},
 		{"one request", Options{Key: partner.P256, SingleRequest: true}, 1*(50+50+100) + 5*25 + 1*200},
+		{"only created", Options{Key: partner.P256, CreateOnly: true}, 1*(50+50+100) + 1*25},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -68,7 +69,7 @@ func TestFailure(t *testing.T) {
 func TestJSONMembers(t *testing.T) {
 	var h [steps]histogram
 	var r Report
-	r.times(&h, false)
+	r.times(&h, Options{})
 	r.take(Options{}, floors)
 	b, err := json.Marshal(&r)
 	if err != nil {
@@ -80,7 +81,7 @@ func TestJSONMembers(t *testing.T) {
 	}
 	for _, name := range []string{
 		"payouts_per_second", "limit_per_second", "accepted", "drained", "books_clean", "p50_ms", "p99_ms",
-		"confirm_to_finished_p50_ms", "confirm_to_finished_p99_ms", "steps", "cpu_us_per_payout", "generator_cpu_us_per_payout", "floors",
+		"confirm_to_finished_p50_ms", "confirm_to_finished_p99_ms", "steps", "cpu_us_per_payout", "database_cpu_us_per_payout", "generator_cpu_us_per_payout", "memory_mb", "floors", "engine",
 	} {
 		if _, ok := members[name]; !ok {
 			t.Errorf("no member %s", name)
@@ -90,6 +91,21 @@ func TestJSONMembers(t *testing.T) {
 		if _, ok := r.Steps[step]; !ok {
 			t.Errorf("no step %s", step)
 		}
+	}
+}
+
+// What ran before the rate was known counts, but has no part in the times.
+func TestFollow(t *testing.T) {
+	r := Report{BooksClean: true, Accepted: 5, Drained: 5, PayoutsPerSecond: 50, P50: 1, Refusals: map[string]int64{"cut": 1}}
+	r.follow(&Report{Accepted: 9, Drained: 8, Cancelled: 2, Retried: 3, PayoutsPerSecond: 100, P50: 7, Refusals: map[string]int64{"cut": 1, "late": 4}})
+	if r.Accepted != 14 || r.Drained != 13 || r.Cancelled != 2 || r.Retried != 3 || r.Refusals["cut"] != 2 || r.Refusals["late"] != 4 {
+		t.Errorf("the counts are %+v", r)
+	}
+	if r.PayoutsPerSecond != 50 || r.ClosedPayoutsPerSecond != 100 || r.P50 != 1 {
+		t.Errorf("the figures are %+v", r)
+	}
+	if err := r.Failure(); err == nil {
+		t.Error("a payout that was lost in the closed loop is no failure")
 	}
 }
 
