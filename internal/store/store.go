@@ -76,6 +76,9 @@ type Store interface {
 	Setting(ctx context.Context, name string) ([]byte, error)
 	// PutSetting writes one.
 	PutSetting(ctx context.Context, name string, value []byte) error
+	// AddSetting writes one that is not there yet, and returns what is there
+	// then: of several who add at once, all get the value of the first.
+	AddSetting(ctx context.Context, name string, value []byte) ([]byte, error)
 
 	// Snapshot lets read see one state of the whole database, while commits go on.
 	Snapshot(ctx context.Context, read func(Snapshot) error) error

@@ -6,12 +6,16 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -136,6 +140,27 @@ func parse(url string) (*pgxpool.Config, error) {
 		params["application_name"] = "payoutd"
 	}
 	return config, nil
+}
+
+// Name is what messages call the database of a URL, and what tells it from
+// others: its hosts and its name, without user and password. fault.Invalid if
+// the URL can't be read.
+func Name(url string) (string, error) {
+	config, err := parse(url)
+	if err != nil {
+		return "", err
+	}
+	c := config.ConnConfig
+	hosts := []string{address(c.Host, c.Port)}
+	for _, f := range c.Fallbacks { // the other hosts, and each without TLS where it need not be
+		hosts = append(hosts, address(f.Host, f.Port))
+	}
+	slices.Sort(hosts)
+	return "postgres://" + strings.Join(slices.Compact(hosts), ",") + "/" + cmp.Or(c.Database, c.User), nil
+}
+
+func address(host string, port uint16) string {
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
 }
 
 // name is the database for messages, without the password.

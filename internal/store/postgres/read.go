@@ -105,6 +105,22 @@ func (s *Store) PutSetting(ctx context.Context, name string, value []byte) error
 	return nil
 }
 
+// AddSetting implements store.Store. Settings are never removed, so the one
+// that was in the way is there to be read.
+func (s *Store) AddSetting(ctx context.Context, name string, value []byte) (there []byte, err error) {
+	err = s.write(ctx, func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, `INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, codec.Blob(value))
+		if err != nil {
+			return err
+		}
+		return conn.QueryRow(ctx, `SELECT value FROM settings WHERE name = $1`, name).Scan(&there)
+	})
+	if err != nil {
+		return nil, failed(err, "add setting %s", name)
+	}
+	return there, nil
+}
+
 // list reads all rows of a query; nil where there are none.
 func list[T any](ctx context.Context, s *Store, scan func(codec.Row) (T, error), query string, args ...any) (rows []T, err error) {
 	err = s.read(ctx, func(conn *pgx.Conn) error {

@@ -94,3 +94,15 @@ func (s *Store) PutSetting(ctx context.Context, name string, value []byte) error
 	}
 	return nil
 }
+
+// AddSetting implements store.Store.
+func (s *Store) AddSetting(ctx context.Context, name string, value []byte) ([]byte, error) {
+	err := s.writer.transact(ctx, func() (bool, error) {
+		added, err := s.writer.exec(`INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING`, name, codec.Blob(value))
+		return added > 0, err
+	})
+	if err != nil {
+		return nil, failed(err, "add setting %s", name)
+	}
+	return s.Setting(ctx, name)
+}

@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"fmt"
+	"sync"
 	"time"
 
 	"github.com/payoutd/payoutd/instrument"
@@ -134,4 +136,31 @@ func settings(b *bed) {
 	got, err := b.Setting(b.ctx, "empty")
 	b.must(err)
 	same(b, "empty", len(got), 0)
+}
+
+// addedSettingStays lets several add the same setting at once, as the nodes of
+// a new installation do.
+func addedSettingStays(b *bed) {
+	const racers = 8
+	got := make([]string, racers)
+	var all sync.WaitGroup
+	for i := range racers {
+		all.Go(func() {
+			value, err := b.AddSetting(b.ctx, "name", []byte{byte('a' + i)})
+			if err != nil {
+				b.Errorf("racer %d: %v", i, err)
+			}
+			got[i] = string(value)
+		})
+	}
+	all.Wait()
+	stands, err := b.Setting(b.ctx, "name")
+	b.must(err)
+	for i := range racers {
+		same(b, fmt.Sprintf("what racer %d was told", i), got[i], string(stands))
+	}
+	b.must(b.PutSetting(b.ctx, "name", []byte("put")))
+	value, err := b.AddSetting(b.ctx, "name", []byte("late"))
+	b.must(err)
+	same(b, "what was put", string(value), "put")
 }

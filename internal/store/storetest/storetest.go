@@ -67,6 +67,7 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"ProjectRefusals", projectRefusals},
 		{"CreditMovesTheLine", creditMovesTheLine},
 		{"Settings", settings},
+		{"AddedSettingStays", addedSettingStays},
 
 		{"SnapshotIsOneState", snapshotIsOneState},
 		{"SnapshotOrder", snapshotOrder},
