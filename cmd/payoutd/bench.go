@@ -59,6 +59,9 @@ func (c *benchCommand) Run(ctx context.Context, p *program, g *global) (err erro
 	if err != nil {
 		return err
 	}
+	if f.db.shared() {
+		return misused("--db: the benchmark measures SQLite; leave --db out or take sqlite:PATH")
+	}
 	if err := f.create(); err != nil {
 		return err
 	}
@@ -76,10 +79,10 @@ func (c *benchCommand) Run(ctx context.Context, p *program, g *global) (err erro
 		Projects: c.Projects, Clients: c.Clients, Duration: c.Duration, Rate: rate, Share: share,
 		InFlight: c.InFlight, CreateOnly: c.CreateOnly, SingleRequest: c.SingleRequest, Preload: c.Preload,
 		Engine: "sqlite",
-		Key:    partner.KeyType(c.Key), ServerKey: partner.KeyType(c.ServerKey), Profile: c.Profile, Socket: f.socket(),
+		Key:    partner.KeyType(c.Key), ServerKey: partner.KeyType(c.ServerKey), Profile: c.Profile, Socket: f.sockets()[0],
 		Open:    func(ctx context.Context) (*bench.Installation, error) { return openForBench(ctx, f, log) },
 		Scratch: func(ctx context.Context) (store.Store, func() error, error) { return openScratch(ctx, f, log) },
-		Free:    func() (int64, error) { return freeBytes(filepath.Dir(f.database)) },
+		Free:    func() (int64, error) { return freeBytes(filepath.Dir(f.db.path)) },
 		Server:  func() *exec.Cmd { return f.benchServer(self, g, screen) },
 		Say:     func(format string, args ...any) { fmt.Fprintf(p.stderr, "payoutd: "+format+"\n", args...) },
 	})
@@ -114,7 +117,7 @@ func parseRate(s string) (rate, share float64, err error) {
 // benchServer is the command of a server on the folder, with its log in a file.
 // Variables of the environment that would change it are left out.
 func (f folder) benchServer(self string, g *global, log *os.File) *exec.Cmd {
-	cmd := exec.Command(self, "serve", "--sandbox-rails", "--listen", "127.0.0.1:0", "--data", f.dir, "--db", "sqlite:"+f.database,
+	cmd := exec.Command(self, "serve", "--sandbox-rails", "--listen", "127.0.0.1:0", "--data", f.dir, "--db", "sqlite:"+f.db.path,
 		"--log-level", g.LogLevel, "--log-format", g.LogFormat)
 	for _, pair := range os.Environ() {
 		if !strings.HasPrefix(pair, variablePrefix) {
@@ -129,7 +132,7 @@ func (f folder) benchServer(self string, g *global, log *os.File) *exec.Cmd {
 }
 
 func openForBench(ctx context.Context, f folder, log *slog.Logger) (*bench.Installation, error) {
-	i, err := open(ctx, f, log, false)
+	i, err := open(ctx, f, log, false, mayMake)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +141,7 @@ func openForBench(ctx context.Context, f folder, log *slog.Logger) (*bench.Insta
 
 // openScratch opens an empty database on the engine and the disk of the folder.
 func openScratch(ctx context.Context, f folder, log *slog.Logger) (store.Store, func() error, error) {
-	dir, err := os.MkdirTemp(filepath.Dir(f.database), "scratch-")
+	dir, err := os.MkdirTemp(filepath.Dir(f.db.path), "scratch-")
 	if err != nil {
 		return nil, nil, err
 	}

@@ -105,13 +105,17 @@ func TestFolder(t *testing.T) {
 	for _, row := range []struct {
 		name          string
 		global        global
-		dir, database string // from here; "" where it is refused
+		dir, database string // from here, but for URLs; "" where it is refused
 	}{
 		{"defaults", global{}, "payoutd-data", "payoutd-data/payoutd.db"},
 		{"folder", global{Data: "d"}, "d", "d/payoutd.db"},
 		{"database alone", global{DB: "sqlite:x/my.db"}, "x", "x/my.db"},
 		{"both", global{Data: "d", DB: "sqlite:x/my.db"}, "d", "x/my.db"},
-		{"PostgreSQL", global{DB: "postgres://localhost/p"}, "", ""},
+		{"PostgreSQL", global{DB: "postgres://u:hunter2@h/p"}, "payoutd-data", "postgres://h:5432/p"},
+		{"PostgreSQL and folder", global{Data: "d", DB: "postgresql://h:5433/p?user=u"}, "d", "postgres://h:5433/p"},
+		{"several hosts", global{DB: "postgres://a,b:5433/p?target_session_attrs=read-write"}, "payoutd-data", "postgres://a:5432,b:5433/p"},
+		{"PostgreSQL without a host to parse", global{DB: "postgres://u:hunter2@h:port/p"}, "", ""},
+		{"PostgreSQL without slashes", global{DB: "postgres:p"}, "", ""},
 		{"no path", global{DB: "sqlite:"}, "", ""},
 		{"options of a driver", global{DB: "sqlite:x.db?mode=memory"}, "", ""},
 		{"no scheme", global{DB: "x.db"}, "", ""},
@@ -119,13 +123,17 @@ func TestFolder(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			f, err := row.global.folder()
 			if row.dir == "" {
-				if _, ok := errors.AsType[usageError](err); !ok {
-					t.Errorf("%v, want an error of use", err)
+				if e, ok := errors.AsType[usageError](err); !ok || strings.Contains(e.text, "hunter2") {
+					t.Errorf("%v, want an error of use without the password", err)
 				}
 				return
 			}
-			if err != nil || f.dir != filepath.Join(here, row.dir) || f.database != filepath.Join(here, row.database) {
-				t.Errorf("%+v, %v; want %s and %s", f, err, row.dir, row.database)
+			database := row.database
+			if !strings.Contains(database, "://") {
+				database = filepath.Join(here, database)
+			}
+			if err != nil || f.dir != filepath.Join(here, row.dir) || f.db.name != database {
+				t.Errorf("%s and %s, %v; want %s and %s", f.dir, f.db.name, err, row.dir, database)
 			}
 		})
 	}

@@ -39,8 +39,8 @@ func (c *configCommand) Run(p *program, g *global, parsed *kong.Context) error {
 				continue
 			case flag.Name == "vault-key" && source == "":
 				value, source = f.path("vault.key"), "file"
-			case flag.Name == "db" && source == "":
-				value = "sqlite:" + f.database
+			case flag.Name == "db":
+				value = f.db.given()
 			case flag.Tag.Has(secretTag):
 				value = "[secret]"
 			case flag.Name == "data":

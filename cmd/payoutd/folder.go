@@ -17,8 +17,8 @@ const folderDefault = "payoutd-data"
 
 // global are the flags that all commands share.
 type global struct {
-	Data      string `placeholder:"DIR" help:"Folder of the installation (default: payoutd-data, or that of the database)."`
-	DB        string `name:"db" placeholder:"URL" secret:"" help:"Database (default: sqlite:DIR/payoutd.db)."`
+	Data      string `placeholder:"DIR" help:"Folder of the installation (default: payoutd-data, or that of the SQLite file)."`
+	DB        string `name:"db" placeholder:"URL" secret:"" help:"Database: sqlite:PATH or postgres://USER@HOST/NAME (default: sqlite:DIR/payoutd.db)."`
 	VaultKey  string `hidden:"" secret:"" help:"Content of the vault key file, in place of DIR/vault.key."`
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: ${enum}."`
 	LogFormat string `default:"text" enum:"text,json" help:"Form of the log: ${enum}."`
@@ -37,49 +37,46 @@ func (g *global) logger(w io.Writer, least slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// folder is where everything of an installation lies. Its paths are absolute.
+// folder is where everything of an installation lies but, perhaps, its
+// database. Its path is absolute.
 type folder struct {
 	dir      string
-	database string // the SQLite file, in dir unless --db says otherwise
+	db       database
 	vaultKey string // content of the vault key where it comes from outside, else ""
 }
 
 // folder finds the installation that the flags name.
 func (g *global) folder() (folder, error) {
-	scheme, path, _ := strings.Cut(g.DB, ":")
-	switch {
-	case g.DB == "":
-	case scheme == "postgres", scheme == "postgresql":
-		return folder{}, misused("--db: the PostgreSQL engine is not in this build yet; take sqlite:PATH")
-	case scheme != "sqlite" || path == "" || strings.ContainsAny(path, "?#"):
-		return folder{}, misused("--db: want sqlite:PATH, such as sqlite:/var/lib/payoutd/payoutd.db")
-	}
 	dir := g.Data
-	switch {
-	case dir == "" && path != "":
+	switch path, ok := strings.CutPrefix(g.DB, "sqlite:"); {
+	case dir != "":
+	case ok && path != "":
 		dir = filepath.Dir(path)
-	case dir == "":
+	default:
 		dir = folderDefault
 	}
-	if path == "" {
-		path = filepath.Join(dir, "payoutd.db")
+	db, err := parseDatabase(g.DB, dir)
+	if err != nil {
+		return folder{}, err
 	}
 	absolute, err := filepath.Abs(dir)
 	if err != nil {
 		return folder{}, err
 	}
-	database, err := filepath.Abs(path)
-	if err != nil {
-		return folder{}, err
-	}
-	return folder{dir: absolute, database: database, vaultKey: g.VaultKey}, nil
+	return folder{dir: absolute, db: db, vaultKey: g.VaultKey}, nil
 }
 
 func (f folder) path(names ...string) string {
 	return filepath.Join(append([]string{f.dir}, names...)...)
 }
 
-func (f folder) socket() string { return f.path("payoutd.sock") }
+// shown is where the installation is, as an operator would type it.
+func (f folder) shown() string {
+	if f.db.shared() {
+		return f.db.name + " with the folder " + shown(f.dir)
+	}
+	return shown(f.dir)
+}
 
 // create makes the folder, for its owner only.
 func (f folder) create() error {
@@ -87,12 +84,6 @@ func (f folder) create() error {
 		return fmt.Errorf("the data folder: %w", err)
 	}
 	return nil
-}
-
-// installed reports whether the database is there.
-func (f folder) installed() bool {
-	_, err := os.Stat(f.database)
-	return err == nil
 }
 
 // simulated reports whether a sandbox has used the folder.
@@ -163,7 +154,7 @@ func (g *global) flags() string {
 		b.WriteString(" --data " + quote(g.Data))
 	}
 	if g.DB != "" {
-		b.WriteString(" --db " + quote(g.DB))
+		b.WriteString(" --db " + quote(withoutPassword(g.DB)))
 	}
 	return b.String()
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -19,16 +21,20 @@ import (
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/payout"
 	"github.com/payoutd/payoutd/internal/sandbox"
-	"github.com/payoutd/payoutd/internal/store/sqlite"
+	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/rail"
 	"github.com/payoutd/payoutd/sign"
 )
 
-// settingVaultCheck is the store's setting with the vault key's check value. It
-// is written last of all that a new installation needs, so an installation that
+// Settings of the store that tell whether keys are the installation's own: the
+// vault key's check value, and the names of the server's keys. The first is
+// written last of all that a new installation needs, so an installation that
 // has it must have its keys as well.
-const settingVaultCheck = "vault_check"
+const (
+	settingVaultCheck = "vault_check"
+	settingServerKeys = "server_keys"
+)
 
 // sandboxQueryGap bounds the gaps between questions to simulated rails.
 const sandboxQueryGap = 5 * time.Second
@@ -37,7 +43,7 @@ const sandboxQueryGap = 5 * time.Second
 // what a command uses where no server runs.
 type installation struct {
 	folder
-	store   *sqlite.Store
+	store   store.Store
 	keys    map[partner.KeyType]sign.PrivateKey
 	engine  *payout.Engine
 	metrics *prometheus.Registry
@@ -46,11 +52,16 @@ type installation struct {
 	world   *sandbox.World // nil without simulated rails
 }
 
-// open opens the installation in f, or makes one. simulated connects the
-// simulated rails.
-func open(ctx context.Context, f folder, log *slog.Logger, simulated bool) (_ *installation, err error) {
-	if err := f.create(); err != nil {
-		return nil, err
+// open opens the installation in f, or makes one if it may; errNone if there is
+// none. simulated connects the simulated rails.
+func open(ctx context.Context, f folder, log *slog.Logger, simulated bool, may permission) (_ *installation, err error) {
+	if may == mustExist && !f.db.exists() {
+		return nil, errNone
+	}
+	if may == mayMake {
+		if err := f.create(); err != nil {
+			return nil, err
+		}
 	}
 	i := &installation{folder: f, log: log, metrics: prometheus.NewRegistry(), clock: &sandbox.Clock{}}
 	defer func() {
@@ -58,10 +69,10 @@ func open(ctx context.Context, f folder, log *slog.Logger, simulated bool) (_ *i
 			_ = i.close()
 		}
 	}()
-	if i.store, err = sqlite.Open(ctx, f.database, log); err != nil {
+	if i.store, err = f.db.open(ctx, log); err != nil {
 		return nil, err
 	}
-	keys, err := i.openKeys(ctx)
+	keys, err := i.openKeys(ctx, may)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +108,7 @@ const (
 func openPatiently(ctx context.Context, f folder, log *slog.Logger, simulated bool) (*installation, error) {
 	enough := time.After(lockPatience)
 	for {
-		i, err := open(ctx, f, log, simulated)
+		i, err := open(ctx, f, log, simulated, mayMake)
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return i, err
 		}
@@ -144,33 +155,85 @@ func (i *installation) close() error {
 
 // desk is the handler of the operator's commands.
 func (i *installation) desk() http.Handler {
-	return admin.New(admin.Options{Engine: i.engine, Store: i.store, Database: i.database, Now: i.clock.Now, Log: i.log})
+	return admin.New(admin.Options{Engine: i.engine, Store: i.store, Database: i.db.name, Now: i.clock.Now, Log: i.log})
 }
 
 // openKeys opens the vault key and the server's keys. A new installation makes
-// them; one that has run before must have them, and the vault key must be the
-// same: with another one, sealed card numbers could never be opened again.
-func (i *installation) openKeys(ctx context.Context) (vault.Keys, error) {
-	check, err := i.store.Setting(ctx, settingVaultCheck)
-	fresh := fault.CodeOf(err) == fault.NotFound
-	if err != nil && !fresh {
-		return vault.Keys{}, err
-	}
-	keys, err := i.openVaultKey(fresh)
+// them; one that has run before must have them, and they must be the same: with
+// another vault key sealed card numbers could never be opened again, and
+// webhooks that another key signs would be refused by partners.
+//
+// Of several nodes that start at once on a new database, those that share the
+// folder take turns; with folders of their own one comes first in the database,
+// and the others learn that theirs are not its keys.
+func (i *installation) openKeys(ctx context.Context, may permission) (_ vault.Keys, err error) {
+	check, known, err := setting(ctx, i.store, settingVaultCheck)
 	if err != nil {
 		return vault.Keys{}, err
 	}
-	if !fresh && !bytes.Equal(check, keys.Check()) {
-		return vault.Keys{}, fmt.Errorf("this is not the vault key of the database %s: card numbers sealed with its own key could not be opened; "+
-			"restore that key", i.database)
+	if !known && may == mustExist {
+		return vault.Keys{}, errNone
 	}
-	if err := i.openServerKeys(fresh); err != nil {
+	if !known {
+		turn, err := waitLock(ctx, i.path("keys.lock"))
+		if err != nil {
+			return vault.Keys{}, err
+		}
+		defer func() { err = errors.Join(err, turn.Close()) }()
+	}
+	keys, err := i.openVaultKey(!known)
+	if err != nil {
 		return vault.Keys{}, err
 	}
-	if fresh {
-		return keys, i.store.PutSetting(ctx, settingVaultCheck, keys.Check())
+	if known && !bytes.Equal(check, keys.Check()) {
+		return vault.Keys{}, i.wrongVaultKey()
+	}
+	if err := i.openServerKeys(!known); err != nil {
+		return vault.Keys{}, err
+	}
+	names := i.keyNames()
+	there, err := i.store.AddSetting(ctx, settingServerKeys, names)
+	if err != nil {
+		return vault.Keys{}, err
+	}
+	if !bytes.Equal(there, names) {
+		return vault.Keys{}, fmt.Errorf("%s and %s are not the server's keys of the database %s, by which partners verify webhooks: "+
+			"restore those, or copy them from another node", shown(i.path("server.pem")), shown(i.path("server-p256.pem")), i.db.name)
+	}
+	if known {
+		return keys, nil
+	}
+	if there, err = i.store.AddSetting(ctx, settingVaultCheck, keys.Check()); err != nil {
+		return vault.Keys{}, err
+	}
+	if !bytes.Equal(there, keys.Check()) {
+		return vault.Keys{}, i.wrongVaultKey()
 	}
 	return keys, nil
+}
+
+func (i *installation) wrongVaultKey() error {
+	return fmt.Errorf("this is not the vault key of the database %s: card numbers sealed with its own key could not be opened; "+
+		"restore that key, or copy it from another node", i.db.name)
+}
+
+// keyNames are the server's keys by their types and IDs: what the store keeps
+// to tell them from others.
+func (i *installation) keyNames() []byte {
+	var b bytes.Buffer
+	for _, kind := range slices.Sorted(maps.Keys(i.keys)) {
+		fmt.Fprintf(&b, "%s %s\n", kind, i.keys[kind].Public().ID())
+	}
+	return b.Bytes()
+}
+
+// setting reads a setting that need not be there.
+func setting(ctx context.Context, s store.Store, name string) (value []byte, found bool, err error) {
+	value, err = s.Setting(ctx, name)
+	if fault.CodeOf(err) == fault.NotFound {
+		return nil, false, nil
+	}
+	return value, err == nil, err
 }
 
 func (i *installation) openVaultKey(fresh bool) (vault.Keys, error) {
@@ -262,14 +325,15 @@ func (p *program) connect(ctx context.Context, g *global, may permission) (*admi
 	if err != nil {
 		return nil, f, err
 	}
-	if may == mustExist && !f.installed() {
-		return nil, f, fmt.Errorf("there is no installation in %s: name its folder with --data DIR, or make one with: %s project create ID --public-key FILE",
-			shown(f.dir), p.name)
-	}
+	log := g.logger(p.stderr, slog.LevelWarn)
 	c, err := admin.Connect(ctx, admin.Place{
-		Socket: f.socket(), Database: f.database,
+		Sockets: f.sockets(), Database: f.db.name,
 		Open: func(ctx context.Context) (http.Handler, func() error, error) {
-			i, err := open(ctx, f, g.logger(p.stderr, slog.LevelWarn), false)
+			i, err := open(ctx, f, log, false, may)
+			if errors.Is(err, errNone) {
+				err = fmt.Errorf("%w in %s: name its folder with --data DIR, or make one with: %s project create ID --public-key FILE%s",
+					err, f.shown(), p.name, g.flags())
+			}
 			if err != nil {
 				return nil, nil, err
 			}
@@ -278,6 +342,9 @@ func (p *program) connect(ctx context.Context, g *global, may permission) (*admi
 	})
 	return c, f, err
 }
+
+// errNone says that nobody has made an installation yet.
+var errNone = errors.New("there is no installation")
 
 // permission says whether a command may make an installation.
 type permission bool

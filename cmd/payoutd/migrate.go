@@ -2,27 +2,29 @@ package main
 
 import (
 	"context"
-
-	"github.com/payoutd/payoutd/internal/store/sqlite"
+	"log/slog"
 )
 
 type migrateCommand struct{}
 
+// Run brings the schema up and makes nothing else: no keys, no project.
 func (c *migrateCommand) Run(ctx context.Context, p *program, g *global) error {
 	f, err := g.folder()
 	if err != nil {
 		return err
 	}
-	if err := f.create(); err != nil {
+	if !f.db.shared() {
+		if err := f.create(); err != nil {
+			return err
+		}
+	}
+	if err := f.db.migrate(ctx, g.logger(p.stderr, slog.LevelWarn)); err != nil {
 		return err
 	}
-	if err := sqlite.Migrate(ctx, f.database); err != nil {
-		return err
-	}
-	version, _, err := sqlite.Version(ctx, f.database)
+	version, err := f.db.version(ctx)
 	if err != nil {
 		return err
 	}
-	p.printf("%s has schema %d\n", shown(f.database), version)
+	p.printf("%s has schema %d\n", f.db.shown(), version)
 	return nil
 }

@@ -38,7 +38,7 @@ func (c *sandboxCommand) Run(ctx context.Context, p *program, g *global) error {
 	if err != nil {
 		return err
 	}
-	if err := f.claim(); err != nil {
+	if err := f.claim(ctx, g.logger(p.stderr, slog.LevelWarn)); err != nil {
 		return err
 	}
 	// The log goes to a file, so that the scenario can be read on the screen.
@@ -63,9 +63,15 @@ func (c *sandboxCommand) Run(ctx context.Context, p *program, g *global) error {
 // claim makes the folder a sandbox's. One that a server uses is refused: its
 // payouts would go to simulated rails, which report them as paid. The mark is
 // made before the database, so that a sandbox that was killed is known again.
-func (f folder) claim() error {
-	if _, err := os.Stat(f.path("sim")); errors.Is(err, fs.ErrNotExist) && f.installed() {
-		return fmt.Errorf("%s is the database of a server, not of a sandbox: take another folder with --data DIR", shown(f.database))
+func (f folder) claim(ctx context.Context, log *slog.Logger) error {
+	if _, err := os.Stat(f.path("sim")); errors.Is(err, fs.ErrNotExist) {
+		taken, err := f.db.used(ctx, log)
+		if err != nil {
+			return err
+		}
+		if taken {
+			return fmt.Errorf("%s is the database of a server, not of a sandbox: take another folder with --data DIR", f.db.shown())
+		}
 	}
 	if err := f.create(); err != nil {
 		return err

@@ -19,7 +19,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/payoutd/payoutd/internal/admin"
 	"github.com/payoutd/payoutd/internal/api"
 	"github.com/payoutd/payoutd/internal/sandbox"
 	"github.com/payoutd/payoutd/sign"
@@ -122,7 +121,7 @@ func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags
 		return nil, err
 	}
 	opened = append(opened, closer(s.close))
-	if s.desks, err = admin.Listen(f.socket()); err != nil {
+	if s.desks, err = f.listen(); err != nil {
 		return nil, err
 	}
 	if s.world != nil {

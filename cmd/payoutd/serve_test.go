@@ -130,7 +130,7 @@ func TestClaim(t *testing.T) {
 				}
 			}
 			for range 2 { // the second time on what the first has left
-				if err := f.claim(); (err == nil) != row.right {
+				if err := f.claim(t.Context(), nil); (err == nil) != row.right {
 					t.Fatalf("%v, want right %t", err, row.right)
 				}
 			}
@@ -204,7 +204,7 @@ func TestServerWaitsForCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command, err := open(t.Context(), f, g.logger(io.Discard, 0), false)
+	command, err := open(t.Context(), f, g.logger(io.Discard, 0), false, mayMake)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func newDesk(t *testing.T) (http.Handler, *payout.Engine) {
 // place is an installation that opens to the handler, without a server.
 func place(t *testing.T, h http.Handler) Place {
 	return Place{
-		Socket: filepath.Join(t.TempDir(), "payoutd.sock"), Database: database,
+		Sockets: []string{filepath.Join(t.TempDir(), "payoutd.sock")}, Database: database,
 		Open: func(context.Context) (http.Handler, func() error, error) { return h, func() error { return nil }, nil },
 	}
 }
@@ -68,7 +68,7 @@ func connect(t *testing.T, p Place) *Client {
 // serve runs the handler on the place's socket.
 func serve(t *testing.T, p Place, h http.Handler) {
 	t.Helper()
-	l, err := Listen(p.Socket)
+	l, err := Listen(p.Sockets[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func TestAnotherDatabaseIsRefused(t *testing.T) {
 func TestStaleSocketIsNoObstacle(t *testing.T) {
 	h, _ := newDesk(t)
 	p := place(t, h)
-	l, err := net.Listen("unix", p.Socket)
+	l, err := net.Listen("unix", p.Sockets[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestStaleSocketIsNoObstacle(t *testing.T) {
 		t.Errorf("beside a stale socket: %v", err)
 	}
 	serve(t, p, h)
-	if info, err := os.Stat(p.Socket); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(p.Sockets[0]); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v; want a socket for its owner only", info, err)
 	}
 	p.Open = nil // a panic if it is called

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 	"time"
 
@@ -25,8 +26,8 @@ const (
 
 // Place is where an installation is and how to open it in this process.
 type Place struct {
-	Socket   string // of a running server
-	Database string // as the server's Options name it
+	Sockets  []string // where servers may listen; any that answers will do
+	Database string   // as the server's Options name it
 	// Open opens the installation here. The error has syscall.EWOULDBLOCK in it
 	// if another process holds it.
 	Open func(context.Context) (handler http.Handler, closeIt func() error, err error)
@@ -41,16 +42,16 @@ type Client struct {
 	closeIt  func() error
 }
 
-// Connect finds a running server by its socket or else opens the installation
+// Connect finds a running server by its socket, of several the first, or else opens the installation
 // here. A socket that nobody listens on is what a killed server leaves behind.
 // fault.Busy if somebody holds the installation but does not answer.
 func Connect(ctx context.Context, p Place) (*Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		if answers(ctx, p.Socket) {
+		if socket, ok := answering(ctx, p.Sockets); ok {
 			transport := &http.Transport{
-				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, p.Socket) },
+				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) },
 			}
 			return &Client{p.Database, transport, func() error {
 				transport.CloseIdleConnections()
@@ -67,19 +68,21 @@ func Connect(ctx context.Context, p Place) (*Client, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fault.Wrap(fault.Busy, err, "another payoutd holds the database %s but does not answer on %s", p.Database, p.Socket)
+			return nil, fault.Wrap(fault.Busy, err, "another payoutd holds the database %s but does not answer on %s", p.Database, strings.Join(p.Sockets, ", "))
 		case <-time.After(retryGap):
 		}
 	}
 }
 
-func answers(ctx context.Context, socket string) bool {
-	c, err := dial(ctx, socket)
-	if err != nil {
-		return false
+// answering finds a socket that a server listens on.
+func answering(ctx context.Context, sockets []string) (socket string, ok bool) {
+	for _, socket := range sockets {
+		if c, err := dial(ctx, socket); err == nil {
+			_ = c.Close()
+			return socket, true
+		}
 	}
-	_ = c.Close()
-	return true
+	return "", false
 }
 
 // Close lets go of the installation.
