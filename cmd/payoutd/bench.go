@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,6 +19,7 @@ import (
 	"github.com/payoutd/payoutd/internal/bench"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/postgres"
 	"github.com/payoutd/payoutd/internal/store/sqlite"
 )
 
@@ -32,10 +35,11 @@ type benchCommand struct {
 	SingleRequest bool          `help:"Ask for each payout by one request, without confirmation."`
 	Preload       int           `placeholder:"N" help:"Write N finished payouts before."`
 	Profile       string        `placeholder:"FILE" help:"Write the server's CPU profile, for go tool pprof."`
+	Fresh         bool          `help:"Measure in a new database on the server of --db, and drop it at the end."`
 	JSON          bool          `name:"json" help:"Print JSON."`
 }
 
-// Run measures on an empty database: by default one in a temporary folder,
+// Run measures on an empty database: by default SQLite in a temporary folder,
 // which is gone afterwards.
 func (c *benchCommand) Run(ctx context.Context, p *program, g *global) (err error) {
 	if c.ServerKey == "" {
@@ -48,23 +52,11 @@ func (c *benchCommand) Run(ctx context.Context, p *program, g *global) (err erro
 	if err != nil {
 		return err
 	}
-	own := *g
-	if g.Data == "" && g.DB == "" {
-		if own.Data, err = os.MkdirTemp("", "payoutd-bench-"); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(own.Data)) }()
-	}
-	f, err := own.folder()
+	f, remove, err := c.place(ctx, g)
 	if err != nil {
 		return err
 	}
-	if f.db.shared() {
-		return misused("--db: the benchmark measures SQLite; leave --db out or take sqlite:PATH")
-	}
-	if err := f.create(); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, remove()) }()
 	screen, err := os.OpenFile(f.path("payoutd.log"), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -75,17 +67,18 @@ func (c *benchCommand) Run(ctx context.Context, p *program, g *global) (err erro
 		return err
 	}
 	log := g.logger(p.stderr, slog.LevelWarn)
-	report, err := bench.Run(ctx, bench.Options{
+	options := bench.Options{
 		Projects: c.Projects, Clients: c.Clients, Duration: c.Duration, Rate: rate, Share: share,
 		InFlight: c.InFlight, CreateOnly: c.CreateOnly, SingleRequest: c.SingleRequest, Preload: c.Preload,
-		Engine: "sqlite",
-		Key:    partner.KeyType(c.Key), ServerKey: partner.KeyType(c.ServerKey), Profile: c.Profile, Socket: f.sockets()[0],
-		Open:    func(ctx context.Context) (*bench.Installation, error) { return openForBench(ctx, f, log) },
-		Scratch: func(ctx context.Context) (store.Store, func() error, error) { return openScratch(ctx, f, log) },
-		Free:    func() (int64, error) { return freeBytes(filepath.Dir(f.db.path)) },
-		Server:  func() *exec.Cmd { return f.benchServer(self, g, screen) },
-		Say:     func(format string, args ...any) { fmt.Fprintf(p.stderr, "payoutd: "+format+"\n", args...) },
-	})
+		Key: partner.KeyType(c.Key), ServerKey: partner.KeyType(c.ServerKey), Profile: c.Profile, Sockets: f.sockets,
+		Open:   func(ctx context.Context) (*bench.Installation, error) { return openForBench(ctx, f, log) },
+		Server: func() *exec.Cmd { return f.benchServer(self, g, screen) },
+		Say:    func(format string, args ...any) { fmt.Fprintf(p.stderr, "payoutd: "+format+"\n", args...) },
+	}
+	if err := f.db.forBench(ctx, &options, log); err != nil {
+		return err
+	}
+	report, err := bench.Run(ctx, options)
 	if err != nil {
 		return fmt.Errorf("%w%s", err, lastLines(screen.Name()))
 	}
@@ -95,6 +88,46 @@ func (c *benchCommand) Run(ctx context.Context, p *program, g *global) (err erro
 		err = report.Print(p.stdout)
 	}
 	return errors.Join(err, report.Failure())
+}
+
+// place makes ready where to measure: the folder and the database of the flags
+// or, where they name none, a temporary folder and a database in it. The
+// function returned removes what was made for this run alone.
+func (c *benchCommand) place(ctx context.Context, g *global) (_ folder, _ func() error, err error) {
+	var made []func() error
+	remove := func() (err error) {
+		for _, m := range slices.Backward(made) {
+			err = errors.Join(err, m())
+		}
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, remove())
+		}
+	}()
+	own, onServer := *g, isPostgres(g.DB)
+	if g.Data == "" && (g.DB == "" || onServer) {
+		if own.Data, err = os.MkdirTemp("", "payoutd-bench-"); err != nil {
+			return folder{}, nil, err
+		}
+		made = append(made, func() error { return os.RemoveAll(own.Data) })
+	}
+	if c.Fresh {
+		if !onServer {
+			return folder{}, nil, misused("--fresh: a new database is made on a PostgreSQL server; name one by --db")
+		}
+		var drop func() error
+		if own.DB, drop, err = postgres.CreateBeside(ctx, g.DB); err != nil {
+			return folder{}, nil, err
+		}
+		made = append(made, drop)
+	}
+	f, err := own.folder()
+	if err != nil {
+		return folder{}, nil, err
+	}
+	return f, remove, f.create()
 }
 
 // parseRate reads payouts per second, such as 300, or a share of what is
@@ -117,12 +150,18 @@ func parseRate(s string) (rate, share float64, err error) {
 // benchServer is the command of a server on the folder, with its log in a file.
 // Variables of the environment that would change it are left out.
 func (f folder) benchServer(self string, g *global, log *os.File) *exec.Cmd {
-	cmd := exec.Command(self, "serve", "--sandbox-rails", "--listen", "127.0.0.1:0", "--data", f.dir, "--db", "sqlite:"+f.db.path,
+	cmd := exec.Command(self, "serve", "--sandbox-rails", "--listen", "127.0.0.1:0", "--data", f.dir,
 		"--log-level", g.LogLevel, "--log-format", g.LogFormat)
 	for _, pair := range os.Environ() {
 		if !strings.HasPrefix(pair, variablePrefix) {
 			cmd.Env = append(cmd.Env, pair)
 		}
+	}
+	// A password does not belong on a command line, which others may read.
+	if f.db.shared() {
+		cmd.Env = append(cmd.Env, variablePrefix+"DB="+f.db.url)
+	} else {
+		cmd.Env = append(cmd.Env, variablePrefix+"DB=sqlite:"+f.db.path)
 	}
 	if f.vaultKey != "" {
 		cmd.Env = append(cmd.Env, variablePrefix+"VAULT_KEY="+f.vaultKey)
@@ -139,9 +178,43 @@ func openForBench(ctx context.Context, f folder, log *slog.Logger) (*bench.Insta
 	return &bench.Installation{Engine: i.engine, Store: i.store, ServerKeys: i.keys, Close: i.close}, nil
 }
 
-// openScratch opens an empty database on the engine and the disk of the folder.
-func openScratch(ctx context.Context, f folder, log *slog.Logger) (store.Store, func() error, error) {
-	dir, err := os.MkdirTemp(filepath.Dir(f.db.path), "scratch-")
+// forBench makes an empty database ready for a run, and says what the benchmark
+// needs to know of it. The schema of one that has another is left as it is:
+// somebody uses it.
+func (d database) forBench(ctx context.Context, o *bench.Options, log *slog.Logger) error {
+	if !d.shared() {
+		o.Engine = "sqlite"
+		o.Scratch = func(ctx context.Context) (store.Store, func() error, error) { return d.scratchFile(ctx, log) }
+		o.Free = func() (int64, error) { return freeBytes(filepath.Dir(d.path)) }
+		return nil
+	}
+	current, err := d.version(ctx)
+	if err != nil {
+		return err
+	}
+	if current == 0 {
+		err = d.migrate(ctx, log)
+	} else if used, failed := d.used(ctx, log); failed != nil || used {
+		err = cmp.Or(failed, fmt.Errorf("%s is somebody's: the benchmark needs an empty one, since it makes payouts; --fresh makes one beside it", d.name))
+	}
+	if err != nil {
+		return err
+	}
+	host, err := postgres.HostOf(ctx, d.url)
+	if err != nil {
+		return err
+	}
+	o.Engine, o.Apart, o.DatabasePID = "postgres", true, host.PID
+	o.Scratch = func(ctx context.Context) (store.Store, func() error, error) { return d.scratchDatabase(ctx, log) }
+	if host.Data != "" {
+		o.Free = func() (int64, error) { return freeBytes(host.Data) }
+	}
+	return nil
+}
+
+// scratchFile opens an empty SQLite database on the disk of this one.
+func (d database) scratchFile(ctx context.Context, log *slog.Logger) (store.Store, func() error, error) {
+	dir, err := os.MkdirTemp(filepath.Dir(d.path), "scratch-")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -150,6 +223,22 @@ func openScratch(ctx context.Context, f folder, log *slog.Logger) (store.Store, 
 		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return s, func() error { return errors.Join(s.Close(), os.RemoveAll(dir)) }, nil
+}
+
+// scratchDatabase opens an empty database on the server of this one.
+func (d database) scratchDatabase(ctx context.Context, log *slog.Logger) (store.Store, func() error, error) {
+	url, drop, err := postgres.CreateBeside(ctx, d.url)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := postgres.Migrate(ctx, url, log); err != nil {
+		return nil, nil, errors.Join(err, drop())
+	}
+	s, err := postgres.Open(ctx, url, log)
+	if err != nil {
+		return nil, nil, errors.Join(err, drop())
+	}
+	return s, func() error { return errors.Join(s.Close(), drop()) }, nil
 }
 
 // freeBytes is what an unprivileged user may still write to the disk of a folder.

@@ -13,6 +13,8 @@ func TestBenchRefuses(t *testing.T) {
 	if code := stop(); code != exitDone {
 		t.Fatalf("the sandbox ended with code %d", code)
 	}
+	shared := migrated(t)
+	wantRun(t, exitDone, "", "project", "create", "acme", "--public-key", publicKeyFile(t), "--db", shared, "--data", t.TempDir())
 	tests := []struct {
 		name string
 		args []string
@@ -28,6 +30,8 @@ func TestBenchRefuses(t *testing.T) {
 		{"more than can be", []string{"--rate", "201%"}, exitFailure, "rate: want 0% to 200%"},
 		{"a rate of payouts in flight", []string{"--rate", "5", "--in-flight", "5"}, exitFailure, "in flight: takes no rate"},
 		{"sessions by single requests", []string{"--create-only", "--single-request"}, exitFailure, "create only: a single request"},
+		{"a database of PostgreSQL in use", []string{"--db", shared}, exitFailure, "is somebody's: the benchmark needs an empty one"},
+		{"a new database on no server", []string{"--fresh", "--db", "sqlite:x.db"}, exitUsage, "--fresh: a new database"},
 		{"more payouts than fit the disk", []string{"--preload", "1000000000000"}, exitFailure, "MB of free disk"},
 	}
 	for _, test := range tests {

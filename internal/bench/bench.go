@@ -45,9 +45,10 @@ type Options struct {
 	SingleRequest bool
 	// Preload is how many finished payouts are written before.
 	Preload int
-	// Profile is a file for the server's CPU profile, "" for none; Socket is
-	// the server's, which gives it.
-	Profile, Socket string
+	// Profile is a file for the server's CPU profile, "" for none.
+	Profile string
+	// Sockets finds those of the servers that run, of which one gives the profile.
+	Sockets func() []string
 
 	// Open opens the installation in this process. It must be closed before the
 	// server starts.

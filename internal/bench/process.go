@@ -121,8 +121,12 @@ func profile(ctx context.Context, o Options) (wait func()) {
 }
 
 func fetchProfile(ctx context.Context, o Options) (err error) {
+	sockets := o.Sockets()
+	if len(sockets) == 0 {
+		return errors.New("the server has no socket")
+	}
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", o.Socket)
+		return new(net.Dialer).DialContext(ctx, "unix", sockets[0])
 	}}
 	defer transport.CloseIdleConnections()
 	seconds := strconv.Itoa(max(int(o.Duration/time.Second), 1))
