@@ -70,6 +70,30 @@ func (e Event) String() string { return "ev_" + strconv.FormatInt(int64(e), 10) 
 // Card names a sealed card number in the vault. It never leaves the program.
 type Card int64
 
+// Partner owns tokens. Each project has one, which may be shared by several; a
+// project that nobody has given a partner is its own, under the project's name.
+type Partner string
+
+// ParsePartner checks the form of a partner's name, which is that of a project's.
+func ParsePartner(s string) (Partner, error) {
+	if _, err := ParseProject(s); err != nil {
+		return "", fmt.Errorf("partner %q: want 1 to 64 letters, digits, '_', '-' or '.'", s)
+	}
+	return Partner(s), nil
+}
+
+// Token names what a token or hash stands for; printed as "tk_" and digits.
+// Operators see it; on the wire stands only the token itself.
+type Token int64
+
+func (t Token) String() string { return "tk_" + strconv.FormatInt(int64(t), 10) }
+
+// ParseToken is the reverse of Token.String.
+func ParseToken(s string) (Token, error) {
+	n, err := parse("tk_", s)
+	return Token(n), err
+}
+
 // Batch names one transaction of the committer.
 type Batch int64
 

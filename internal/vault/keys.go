@@ -36,16 +36,27 @@ type Keys struct {
 
 type secret struct {
 	encryption  *keyset.Handle // AES-256-GCM; the primary seals, all of them open
-	fingerprint *keyset.Handle // one HMAC-SHA-256 PRF key
+	fingerprint *keyset.Handle // HMAC-SHA-256 PRF keys; the primary makes fingerprints, all of them find
+	tokens      *keyset.Handle // one such key, of the lookup of tokens; nil: the only fingerprint key
 	document    []byte
 	check       []byte
 }
 
-// document is the key file: two Tink keysets in their JSON form.
+// lookup is the key of tokens. A token can't be hashed anew, since nobody has
+// it but its holder: this key stays as it is when the others are replaced.
+func (s *secret) lookup() *keyset.Handle {
+	if s.tokens != nil {
+		return s.tokens
+	}
+	return s.fingerprint
+}
+
+// document is the key file: Tink keysets in their JSON form.
 type document struct {
 	Version     int             `json:"version"`
 	Encryption  json.RawMessage `json:"encryption"`
 	Fingerprint json.RawMessage `json:"fingerprint"`
+	Lookup      json.RawMessage `json:"lookup,omitempty"`
 }
 
 // Generate makes new random keys.
@@ -58,7 +69,7 @@ func Generate() (Keys, error) {
 	if err != nil {
 		return Keys{}, fault.Wrap(fault.Internal, err, "vault: make a fingerprint key")
 	}
-	return newKeys(encryption, fingerprint)
+	return newKeys(encryption, fingerprint, nil)
 }
 
 // ParseKeys is the reverse of Keys.Bytes. The error is fault.Invalid and says
@@ -85,17 +96,26 @@ func ParseKeys(b []byte) (Keys, error) {
 	if err != nil {
 		return Keys{}, fault.New(fault.Invalid, "vault key file: the fingerprint keyset is unreadable")
 	}
-	return newKeys(encryption, fingerprint)
+	var lookup *keyset.Handle
+	if d.Lookup != nil {
+		if lookup, err = insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(d.Lookup))); err != nil {
+			return Keys{}, fault.New(fault.Invalid, "vault key file: the lookup keyset is unreadable")
+		}
+	}
+	return newKeys(encryption, fingerprint, lookup)
 }
 
-func newKeys(encryption, fingerprint *keyset.Handle) (Keys, error) {
-	check, err := checkValue(encryption, fingerprint)
+func newKeys(encryption, fingerprint, lookup *keyset.Handle) (Keys, error) {
+	check, err := checkValue(encryption, fingerprint, lookup)
 	if err != nil {
 		return Keys{}, err
 	}
 	d := document{Version: documentVersion}
 	if d.Encryption, err = keysetJSON(encryption); err == nil {
 		d.Fingerprint, err = keysetJSON(fingerprint)
+	}
+	if err == nil && lookup != nil {
+		d.Lookup, err = keysetJSON(lookup)
 	}
 	if err != nil {
 		return Keys{}, fault.New(fault.Internal, "vault: the keysets can not be written")
@@ -107,15 +127,16 @@ func newKeys(encryption, fingerprint *keyset.Handle) (Keys, error) {
 	return Keys{&secret{
 		encryption:  encryption,
 		fingerprint: fingerprint,
+		tokens:      lookup,
 		document:    append(text, '\n'),
 		check:       check,
 	}}, nil
 }
 
-// checkValue is a PRF, under the fingerprint key, over all encryption keys. It
-// goes over the bare keys because their written form is not stable. Its input
+// checkValue is a PRF, under the key of tokens, over all other keys. It goes
+// over the bare keys because their written form is not stable. Its input
 // begins with letters, so that it is no card's fingerprint.
-func checkValue(encryption, fingerprint *keyset.Handle) ([]byte, error) {
+func checkValue(encryption, fingerprint, lookup *keyset.Handle) ([]byte, error) {
 	input := []byte("payoutd vault key check 1")
 	for i := range encryption.Len() {
 		entry, err := encryption.Entry(i)
@@ -129,21 +150,26 @@ func checkValue(encryption, fingerprint *keyset.Handle) ([]byte, error) {
 		input = binary.BigEndian.AppendUint32(input, entry.KeyID())
 		input = append(input, key.KeyBytes().Data(insecuresecretdataaccess.Token{})...)
 	}
-
-	// A second fingerprint key would part the cards seen before it from the same
-	// cards seen after it.
-	if fingerprint.Len() != 1 {
-		return nil, fault.New(fault.Invalid, "vault key file: want exactly one fingerprint key")
+	if lookup == nil {
+		// It serves for tokens as well, which another would not find again.
+		if fingerprint.Len() != 1 {
+			return nil, fault.New(fault.Invalid, "vault key file: want exactly one fingerprint key where there is none of tokens")
+		}
+		lookup = fingerprint
+	} else {
+		keys, err := prfKeys(fingerprint, "fingerprints")
+		if err != nil {
+			return nil, err
+		}
+		input = append(input, keys...)
 	}
-	primary, err := fingerprint.Primary()
-	if err != nil {
-		return nil, fault.Wrap(fault.Invalid, err, "vault key file: the fingerprint keyset is unreadable")
+	if lookup.Len() != 1 {
+		return nil, fault.New(fault.Invalid, "vault key file: want exactly one key of tokens")
 	}
-	key, ok := primary.Key().(*hmacprf.Key)
-	if !ok || key.KeyBytes().Len() < keyBytes {
-		return nil, fault.New(fault.Invalid, "vault key file: want an HMAC PRF key of at least %d bytes for fingerprints", keyBytes)
+	if _, err := prfKeys(lookup, "fingerprints"); err != nil {
+		return nil, err
 	}
-	set, err := prf.NewPRFSet(fingerprint)
+	set, err := prf.NewPRFSet(lookup)
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, err, "vault key file: the fingerprint key")
 	}
@@ -152,6 +178,23 @@ func checkValue(encryption, fingerprint *keyset.Handle) ([]byte, error) {
 		return nil, fault.Wrap(fault.Invalid, err, "vault key file: the fingerprint key")
 	}
 	return check, nil
+}
+
+// prfKeys are the bare keys of a keyset of PRFs, with their ids.
+func prfKeys(h *keyset.Handle, of string) (bare []byte, err error) {
+	for i := range h.Len() {
+		entry, err := h.Entry(i)
+		if err != nil {
+			return nil, fault.Wrap(fault.Invalid, err, "vault key file: the keyset of %s is unreadable", of)
+		}
+		key, ok := entry.Key().(*hmacprf.Key)
+		if !ok || key.KeyBytes().Len() < keyBytes {
+			return nil, fault.New(fault.Invalid, "vault key file: want an HMAC PRF key of at least %d bytes for %s", keyBytes, of)
+		}
+		bare = binary.BigEndian.AppendUint32(bare, entry.KeyID())
+		bare = append(bare, key.KeyBytes().Data(insecuresecretdataaccess.Token{})...)
+	}
+	return bare, nil
 }
 
 func keysetJSON(h *keyset.Handle) ([]byte, error) {

@@ -9,10 +9,12 @@
 package vault
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
@@ -28,31 +30,52 @@ import (
 // never share a fingerprint.
 const fingerprintBytes = 32
 
-// Vault seals and opens card numbers. It is safe for concurrent use, keeps
-// nothing and prints as "[secret]".
-type Vault struct {
+// Vault seals and opens card numbers and what tokens stand for. It is safe for
+// concurrent use, keeps nothing but its keys and prints as "[secret]".
+type Vault struct{ keys *atomic.Pointer[ring] }
+
+// ring is the keys ready for use.
+type ring struct {
 	aead        tink.AEAD
-	fingerprint *prf.Set
+	fingerprint *prf.Set // the primary makes them, all of them find them
+	lookup      *prf.Set // of tokens; it stays when the others are rotated
+	primary     uint32   // the encryption key that seals
 }
 
 // New returns a Vault over keys made by Generate or ParseKeys; fault.Internal
 // for the zero Keys.
 func New(keys Keys) (*Vault, error) {
+	v := &Vault{new(atomic.Pointer[ring])}
+	return v, v.Use(keys)
+}
+
+// Use takes other keys from now on: fault.Internal for the zero Keys, and the
+// old ones stay. What is under way ends with those it began with.
+func (v *Vault) Use(keys Keys) error {
 	if keys.secret == nil {
-		return nil, fault.New(fault.Internal, "vault: no keys")
+		return fault.New(fault.Internal, "vault: no keys")
 	}
 	kek, err := aead.New(keys.secret.encryption)
 	if err != nil {
-		return nil, fault.Wrap(fault.Internal, err, "vault: key-encryption key")
+		return fault.Wrap(fault.Internal, err, "vault: key-encryption key")
 	}
 	fingerprint, err := prf.NewPRFSet(keys.secret.fingerprint)
 	if err != nil {
-		return nil, fault.Wrap(fault.Internal, err, "vault: fingerprint key")
+		return fault.Wrap(fault.Internal, err, "vault: fingerprint key")
 	}
-	return &Vault{
+	lookup, err := prf.NewPRFSet(keys.secret.lookup())
+	if err != nil {
+		return fault.Wrap(fault.Internal, err, "vault: lookup key")
+	}
+	primary, err := keys.secret.encryption.Primary()
+	if err != nil {
+		return fault.Wrap(fault.Internal, err, "vault: key-encryption key")
+	}
+	v.keys.Store(&ring{
 		aead:        aead.NewKMSEnvelopeAEAD2(aead.AES256GCMKeyTemplate(), kek),
-		fingerprint: fingerprint,
-	}, nil
+		fingerprint: fingerprint, lookup: lookup, primary: primary.KeyID(),
+	})
+	return nil
 }
 
 // Seal encrypts the number for this card of this project and no other. Sealed
@@ -64,11 +87,7 @@ func (v *Vault) Seal(project id.Project, card id.Card, pan instrument.PAN, at ti
 	if len(digits) == 0 {
 		return Sealed{}, fault.New(fault.Internal, "vault: no card number to seal")
 	}
-	ciphertext, err := v.aead.Encrypt(digits, associated(project, card))
-	if err != nil {
-		return Sealed{}, fault.Wrap(fault.Internal, err, "the card number could not be sealed")
-	}
-	fingerprint, err := v.fingerprint.ComputePrimaryPRF(digits, fingerprintBytes)
+	ciphertext, fingerprint, err := v.keys.Load().seal(digits, associated(project, card), bytes.Clone(digits))
 	if err != nil {
 		return Sealed{}, fault.Wrap(fault.Internal, err, "the card number could not be sealed")
 	}
@@ -79,29 +98,51 @@ func (v *Vault) Seal(project id.Project, card id.Card, pan instrument.PAN, at ti
 // fit, be it the key, the project, the id, the ciphertext or the fingerprint,
 // the error is the same fault.Internal.
 func (v *Vault) Open(s Sealed) ([]byte, error) {
-	digits, err := v.open(s)
+	digits, err := v.keys.Load().open(s.Ciphertext, s.Fingerprint, associated(s.Project, s.ID), bytes.Clone)
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, err, "the card number could not be opened")
 	}
 	return digits, nil
 }
 
-func (v *Vault) open(s Sealed) ([]byte, error) {
-	digits, err := v.aead.Decrypt(s.Ciphertext, associated(s.Project, s.ID))
+// seal encrypts content under a data key of its own, and fingerprints what
+// stands for it in marked, which it clears.
+func (r *ring) seal(content, bound, marked []byte) (ciphertext, fingerprint []byte, err error) {
+	defer clear(marked)
+	if ciphertext, err = r.aead.Encrypt(content, bound); err == nil {
+		fingerprint, err = r.fingerprint.ComputePrimaryPRF(marked, fingerprintBytes)
+	}
+	return ciphertext, fingerprint, err
+}
+
+func (r *ring) open(ciphertext, fingerprint, bound []byte, marked func([]byte) []byte) ([]byte, error) {
+	content, err := r.aead.Decrypt(ciphertext, bound)
 	if err != nil {
 		return nil, err
 	}
 	// The fingerprint is not bound to the ciphertext, so that it can be computed
 	// anew under another key; a wrong one means that somebody changed the row.
-	fingerprint, err := v.fingerprint.ComputePrimaryPRF(digits, fingerprintBytes)
-	if err == nil && subtle.ConstantTimeCompare(fingerprint, s.Fingerprint) != 1 {
-		err = errors.New("the fingerprint is of another number")
+	mark := marked(content)
+	defer clear(mark)
+	for _, key := range r.fingerprint.PRFs {
+		made, err := key.ComputePRF(mark, fingerprintBytes)
+		if err == nil && subtle.ConstantTimeCompare(made, fingerprint) == 1 {
+			return content, nil
+		}
 	}
+	clear(content)
+	return nil, errors.New("the fingerprint is of something else")
+}
+
+// lookUp goes by the kind, so that a token of one is unknown as another. Its
+// input begins with letters, so that it is no card's fingerprint.
+func (r *ring) lookUp(k Kind, t Token) (hash [32]byte, err error) {
+	b, err := r.lookup.ComputePrimaryPRF([]byte("payoutd token 1 "+string(k)+" "+string(t)), uint32(len(hash)))
 	if err != nil {
-		clear(digits)
-		return nil, err
+		return hash, fault.Wrap(fault.Internal, err, "a token could not be looked up")
 	}
-	return digits, nil
+	copy(hash[:], b)
+	return hash, nil
 }
 
 // printPrefix begins with letters, so that the print of a request is no card's
@@ -112,7 +153,7 @@ const printPrefix = "payoutd request print 1"
 // the hash would give the number away to whoever tries the few that fit the
 // digits shown elsewhere (PCI DSS 3.5.1.1). The error is fault.Internal.
 func (v *Vault) Print(hash [32]byte) (keyed [32]byte, err error) {
-	b, err := v.fingerprint.ComputePrimaryPRF(append([]byte(printPrefix), hash[:]...), uint32(len(keyed)))
+	b, err := v.keys.Load().fingerprint.ComputePrimaryPRF(append([]byte(printPrefix), hash[:]...), uint32(len(keyed)))
 	if err != nil {
 		return keyed, fault.Wrap(fault.Internal, err, "the print of a request could not be made")
 	}
