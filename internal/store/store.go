@@ -61,6 +61,8 @@ type Store interface {
 	// Alarms reads the newest alarms, newest first.
 	Alarms(ctx context.Context, limit int) ([]Alarm, error)
 
+	Tokens
+
 	// Projects reads all projects by ID.
 	Projects(ctx context.Context) ([]partner.Project, error)
 	// ProjectsRevision changes whenever any project does.
@@ -201,6 +203,8 @@ type Reads struct {
 	Outbox   []SessionKey // undelivered events alone; it locks the session all the same
 	Books    []id.Project
 	Keys     []KeyRef
+	Items    []ItemKey
+	Public   []PublicKey
 }
 
 // Rows is what was found; what is not in a map does not exist.
@@ -210,6 +214,8 @@ type Rows struct {
 	Outbox map[SessionKey][]webhook.Event
 	Books  map[id.Project]*ledger.Book
 	Keys   map[KeyRef]KeyRecord
+	Items  map[ItemKey]vault.Item
+	Public map[PublicKey]*vault.Public
 }
 
 // Changes is the sum of what the commands of a batch change.
@@ -230,12 +236,18 @@ type Changes struct {
 	Tasks      []Task            // new or changed, by key
 	TasksDone  []TaskKey         // to be removed before Tasks are written; one that is not there is no error
 	Alarms     []Alarm           // new
+	// Items and Public are new, with Revision 0, or changed, with the Revision
+	// that was loaded. Of an item only DeletedAt and WipeAt change, of a public
+	// token Widgets and Attempts.
+	Items  []vault.Item
+	Public []*vault.Public
+	Acts   []Act // new
 }
 
 // Empty reports whether there is nothing to write.
 func (c *Changes) Empty() bool {
 	return len(c.Keys)+len(c.Sessions)+len(c.Books)+len(c.Entries)+len(c.Attempts)+len(c.Cards)+len(c.Events)+
-		len(c.Deliveries)+len(c.Tasks)+len(c.TasksDone)+len(c.Alarms) == 0
+		len(c.Deliveries)+len(c.Tasks)+len(c.TasksDone)+len(c.Alarms)+len(c.Items)+len(c.Public)+len(c.Acts) == 0
 }
 
 // Snapshot reads one state of the database as streams. Each is ordered by the
@@ -250,4 +262,8 @@ type Snapshot interface {
 	Attempts(ctx context.Context, p id.Project) iter.Seq2[Attempt, error]              // by Session, Payout, No
 	Events(ctx context.Context, p id.Project) iter.Seq2[webhook.Event, error]          // by Session, N; without Body
 	Tasks(ctx context.Context, p id.Project) iter.Seq2[Task, error]                    // by Session, Payout, Kind
+
+	// Card and Item read one row, as the methods of Store do.
+	Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed, error)
+	Item(ctx context.Context, k ItemKey) (vault.Item, error)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/store/codec"
+	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
@@ -43,6 +44,8 @@ type wanted struct {
 	sessions, outbox []store.SessionKey // outbox has those of sessions too
 	books            []id.Project
 	keys             []store.KeyRef
+	items            []store.ItemKey
+	public           []store.PublicKey
 }
 
 func want(r store.Reads) wanted {
@@ -51,10 +54,14 @@ func want(r store.Reads) wanted {
 		outbox:   distinct(slices.Concat(r.Outbox, r.Sessions), compareSessions),
 		books:    distinct(r.Books, cmp.Compare),
 		keys:     distinct(r.Keys, compareKeys),
+		items:    distinct(r.Items, compareItems),
+		public:   distinct(r.Public, comparePublic),
 	}
 }
 
-func (w *wanted) nothing() bool { return len(w.outbox)+len(w.books)+len(w.keys) == 0 }
+func (w *wanted) nothing() bool {
+	return len(w.outbox)+len(w.books)+len(w.keys)+len(w.items)+len(w.public) == 0
+}
 
 // distinct sorts a copy of keys and drops the repeated ones.
 func distinct[K comparable](keys []K, compare func(a, b K) int) []K {
@@ -77,6 +84,8 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 		Outbox:   make(map[store.SessionKey][]webhook.Event),
 		Books:    make(map[id.Project]*ledger.Book, len(w.books)),
 		Keys:     make(map[store.KeyRef]store.KeyRecord),
+		Items:    make(map[store.ItemKey]vault.Item),
+		Public:   make(map[store.PublicKey]*vault.Public),
 	}
 	if w.nothing() {
 		return rows, nil
@@ -116,6 +125,8 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 			return each(r, codec.ScanKey, func(k store.KeyRecord) { rows.Keys[k.KeyRef] = k })
 		})
 	}
+	queueItems(b, w.items, rows)
+	queuePublic(b, w.public, rows)
 	if err := t.send(ctx, b); err != nil {
 		return nil, err
 	}

@@ -122,6 +122,10 @@ func (t *transaction) write(ctx context.Context, c *store.Changes) error {
 	writeDeliveries(b, c.Deliveries)
 	writeTasks(b, c.TasksDone, c.Tasks)
 	writeAlarms(b, c.Alarms)
+	if err := errors.Join(writeItems(b, c.Items), writePublic(b, c.Public)); err != nil {
+		return err
+	}
+	writeActs(b, c.Acts)
 	if t.store.commits.Add(1)%forgetEvery == 0 {
 		b.Queue(forgetBatches, int64(c.Batch)-keepBatches, 2*forgetEvery)
 	}
@@ -151,8 +155,14 @@ func home(c *store.Changes) id.Project {
 		return c.Tasks[0].Project
 	case len(c.TasksDone) > 0:
 		return c.TasksDone[0].Project
-	default:
+	case len(c.Alarms) > 0:
 		return c.Alarms[0].Project
+	case len(c.Items) > 0:
+		return c.Items[0].Project
+	case len(c.Public) > 0:
+		return c.Public[0].Project
+	default:
+		return c.Acts[0].Project
 	}
 }
 

@@ -104,6 +104,9 @@ func (w *writer) write(c *store.Changes) error {
 		each(c.TasksDone, w.deleteTask),
 		each(c.Tasks, w.writeTask),
 		each(c.Alarms, w.writeAlarm),
+		each(c.Items, w.writeItem),
+		each(c.Public, w.writePublic),
+		each(c.Acts, w.writeAct),
 	)
 }
 

@@ -489,3 +489,23 @@ func TestHotStatementsLookUp(t *testing.T) {
 		})
 	}
 }
+
+// The acts of operators stay, whoever asks.
+func TestActsStay(t *testing.T) {
+	s := openFile(t, filepath.Join(t.TempDir(), "payoutd.db"))
+	err := s.Commit(t.Context(), store.Reads{}, func(*store.Rows) (*store.Changes, error) {
+		return &store.Changes{Batch: 1, Acts: []store.Act{{ID: 1, What: "vault_rotate"}}}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{`UPDATE acts SET actor = 'nobody'`, `DELETE FROM acts`} {
+		err := s.writer.transact(t.Context(), func() (bool, error) {
+			_, err := s.writer.exec(statement)
+			return true, err
+		})
+		if err == nil {
+			t.Errorf("%s went through", statement)
+		}
+	}
+}

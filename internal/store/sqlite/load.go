@@ -8,6 +8,7 @@ import (
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/store/codec"
+	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
@@ -31,6 +32,8 @@ func (w *writer) load(reads store.Reads) (*store.Rows, error) {
 		Outbox:   make(map[store.SessionKey][]webhook.Event),
 		Books:    make(map[id.Project]*ledger.Book, len(reads.Books)),
 		Keys:     make(map[store.KeyRef]store.KeyRecord),
+		Items:    make(map[store.ItemKey]vault.Item),
+		Public:   make(map[store.PublicKey]*vault.Public),
 	}
 	if err := w.loadSessions(reads.Sessions, rows); err != nil {
 		return nil, failed(err, "read the sessions of a batch")
@@ -49,6 +52,12 @@ func (w *writer) load(reads store.Reads) (*store.Rows, error) {
 	}
 	if err := w.loadKeys(reads.Keys, rows); err != nil {
 		return nil, failed(err, "read the idempotency keys of a batch")
+	}
+	if err := w.loadItems(reads.Items, rows); err != nil {
+		return nil, failed(err, "read the tokens of a batch")
+	}
+	if err := w.loadPublic(reads.Public, rows); err != nil {
+		return nil, failed(err, "read the public tokens of a batch")
 	}
 	return rows, nil
 }

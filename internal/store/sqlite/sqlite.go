@@ -32,7 +32,7 @@ type Store struct {
 	snapshots *sql.DB
 
 	// On readers: what partners ask for all the time, and rails for each payout.
-	sessionByKey, bookByProject, cardByID *sql.Stmt
+	sessionByKey, bookByProject, cardByID, itemByLookup *sql.Stmt
 
 	closing sync.Once
 }
@@ -85,7 +85,7 @@ func Open(ctx context.Context, path string, log *slog.Logger) (_ *Store, err err
 		return nil, err
 	}
 	s.snapshots.SetMaxIdleConns(1)
-	for stmt, query := range map[**sql.Stmt]string{&s.sessionByKey: selectSession, &s.bookByProject: selectBook, &s.cardByID: selectCard} {
+	for stmt, query := range map[**sql.Stmt]string{&s.sessionByKey: selectSession, &s.bookByProject: selectBook, &s.cardByID: selectCard, &s.itemByLookup: findItem} {
 		if *stmt, err = s.readers.PrepareContext(ctx, query); err != nil {
 			return nil, failed(err, "read %s", path)
 		}

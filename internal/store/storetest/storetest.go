@@ -69,6 +69,14 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"Settings", settings},
 		{"AddedSettingStays", addedSettingStays},
 
+		{"ItemRoundTrip", itemRoundTrip},
+		{"ItemChanges", itemChanges},
+		{"PublicTokens", publicTokens},
+		{"OneUseOfAPublicToken", oneUseOfAPublicToken},
+		{"Resealing", resealing},
+		{"Wiping", wiping},
+		{"ActsNewestFirst", actsNewestFirst},
+
 		{"SnapshotIsOneState", snapshotIsOneState},
 		{"SnapshotOrder", snapshotOrder},
 		{"SnapshotSideBySide", snapshotSideBySide},
