@@ -67,6 +67,9 @@ var mayImport = map[string][]string{
 		"internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "sign",
 	},
 
+	// An installation that moves from one database to another.
+	"internal/relocate": {"internal/fault", "internal/id", "internal/ledger", "internal/payout", "internal/store"},
+
 	// The world outside, simulated: it knows nothing of what asks it.
 	"internal/sandbox": {"instrument", "internal/fault", "internal/id", "money", "rail", "sign"},
 

@@ -36,3 +36,7 @@ func open(t testing.TB, url string) *postgres.Store {
 	})
 	return s
 }
+
+func TestBulk(t *testing.T) {
+	storetest.RunBulk(t, func(t *testing.T) store.Bulk { return open(t, migrated(t)) })
+}

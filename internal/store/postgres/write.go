@@ -288,8 +288,6 @@ func writeBooks(b *pgx.Batch, books []*ledger.Book) {
 	)
 }
 
-// writeEntries adds the entries and keeps the balance of each rail, once per
-// rail and batch.
 func writeEntries(b *pgx.Batch, entries []ledger.Entry) {
 	if len(entries) == 0 {
 		return
@@ -311,7 +309,11 @@ func writeEntries(b *pgx.Batch, entries []ledger.Entry) {
 		column(entries, func(e ledger.Entry) int64 { return codec.Micros(e.At) }),
 		column(entries, func(e ledger.Entry) []byte { return e.Hash[:] }),
 	)
+	writeClearing(b, entries)
+}
 
+// writeClearing keeps the balance of each rail, once per rail and batch.
+func writeClearing(b *pgx.Batch, entries []ledger.Entry) {
 	type account struct {
 		project id.Project
 		rail    string

@@ -144,7 +144,7 @@ func (w *writer) guarded(query string, args ...any) error {
 const insertKey = `INSERT INTO keys (project, scope, key, print, answer, at) VALUES (?, ?, ?, ?, ?, ?)`
 
 func (w *writer) writeKey(k store.KeyRecord) error {
-	if _, err := w.exec(insertKey, k.Project, k.Scope, k.Key, k.Print[:], string(k.Answer), codec.Micros(k.At)); err != nil {
+	if _, err := w.exec(insertKey, codec.KeyRow(k)...); err != nil {
 		return failed(err, "write key %q of %s", k.Key, k.Project)
 	}
 	return nil
@@ -219,9 +219,7 @@ func (w *writer) writeBook(b *ledger.Book) error {
 const insertEntry = `INSERT INTO entries (` + codec.EntryColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 func (w *writer) writeEntry(e ledger.Entry) error {
-	c := &e.Change
-	if _, err := w.exec(insertEntry, e.Project, e.No, e.Kind, e.Session, e.Payout, e.Rail, e.Reference,
-		c.Available, c.Held, c.Clearing, c.Fees, c.Deposits, c.Suspense, codec.Micros(e.At), e.Hash[:]); err != nil {
+	if _, err := w.exec(insertEntry, codec.EntryRow(e)...); err != nil {
 		return failed(err, "write entry %d of %s", e.No, e.Project)
 	}
 	return nil
@@ -256,8 +254,7 @@ const upsertAttempt = `INSERT INTO attempts (project, session, payout, no, rail,
 	WHERE rail = excluded.rail AND reference = excluded.reference`
 
 func (w *writer) writeAttempt(a store.Attempt) error {
-	if err := w.guarded(upsertAttempt, a.Project, a.Session, a.Payout, a.No, a.Rail, a.Reference, a.Outcome,
-		codec.Micros(a.SentAt), codec.Micros(a.EndedAt)); err != nil {
+	if err := w.guarded(upsertAttempt, codec.AttemptRow(a)...); err != nil {
 		return failed(err, "write attempt %d of %s", a.No, a.Payout)
 	}
 	return nil
@@ -266,7 +263,7 @@ func (w *writer) writeAttempt(a store.Attempt) error {
 const insertCard = `INSERT INTO cards (project, id, ciphertext, fingerprint, created_at) VALUES (?, ?, ?, ?, ?)`
 
 func (w *writer) writeCard(c vault.Sealed) error {
-	if _, err := w.exec(insertCard, c.Project, c.ID, codec.Blob(c.Ciphertext), codec.Blob(c.Fingerprint), codec.Micros(c.CreatedAt)); err != nil {
+	if _, err := w.exec(insertCard, codec.CardRow(c)...); err != nil {
 		return failed(err, "write a sealed card of %s", c.Project)
 	}
 	return nil
@@ -281,8 +278,7 @@ const upsertEvent = `INSERT INTO events (project, session, n, id, seq, type, bod
 // writeEvent adds an event, or changes how its delivery stands: what was
 // promised never changes.
 func (w *writer) writeEvent(e webhook.Event) error {
-	if err := w.guarded(upsertEvent, e.Project, e.Session, e.N, e.ID, e.Seq, e.Type, string(e.Body), e.Signature, e.Status, e.Attempts,
-		codec.Micros(e.CreatedAt), codec.Micros(e.Due), e.Owner, codec.Micros(e.Lease)); err != nil {
+	if err := w.guarded(upsertEvent, codec.EventRow(e)...); err != nil {
 		return failed(err, "write event %d of %s", e.N, e.Session)
 	}
 	return nil
@@ -291,7 +287,7 @@ func (w *writer) writeEvent(e webhook.Event) error {
 const insertDelivery = `INSERT INTO deliveries (project, session, n, no, at, took, status, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
 
 func (w *writer) writeDelivery(a webhook.Attempt) error {
-	if _, err := w.exec(insertDelivery, a.Project, a.Session, a.N, a.No, codec.Micros(a.At), int64(a.Took), a.Status, a.Error); err != nil {
+	if _, err := w.exec(insertDelivery, codec.DeliveryRow(a)...); err != nil {
 		return failed(err, "write delivery %d of event %d of %s", a.No, a.N, a.Session)
 	}
 	return nil
@@ -305,7 +301,7 @@ const (
 )
 
 func (w *writer) writeTask(t store.Task) error {
-	if _, err := w.exec(upsertTask, t.Project, t.Session, t.Payout, t.Kind, codec.Micros(t.Due), t.Attempt, t.Owner, codec.Micros(t.Lease)); err != nil {
+	if _, err := w.exec(upsertTask, codec.TaskRow(t)...); err != nil {
 		return failed(err, "write task %s of %s", t.Kind, t.Payout)
 	}
 	return nil
@@ -321,7 +317,7 @@ func (w *writer) deleteTask(t store.TaskKey) error {
 const insertAlarm = `INSERT INTO alarms (project, id, session, payout, kind, text, at) VALUES (?, ?, ?, ?, ?, ?, ?)`
 
 func (w *writer) writeAlarm(a store.Alarm) error {
-	if _, err := w.exec(insertAlarm, a.Project, a.ID, a.Session, a.Payout, a.Kind, a.Text, codec.Micros(a.At)); err != nil {
+	if _, err := w.exec(insertAlarm, codec.AlarmRow(a)...); err != nil {
 		return failed(err, "write alarm %d", a.ID)
 	}
 	return nil

@@ -17,6 +17,10 @@ import (
 // Snapshot implements store.Store. While it lasts the log can't be written
 // back beyond the state it sees, and grows.
 func (s *Store) Snapshot(ctx context.Context, read func(store.Snapshot) error) error {
+	return s.snapshot(ctx, func(of snapshot) error { return read(of) })
+}
+
+func (s *Store) snapshot(ctx context.Context, read func(snapshot) error) error {
 	tx, err := s.snapshots.BeginTx(ctx, nil)
 	if err != nil {
 		return s.failed(err, "begin a snapshot")
@@ -31,10 +35,15 @@ func (s *Store) Snapshot(ctx context.Context, read func(store.Snapshot) error) e
 }
 
 // snapshot is one transaction that reads.
-type snapshot struct{ tx *sql.Tx }
+type snapshot struct{ tx querier }
+
+// querier is a *sql.Tx, or the connection of the writer in its transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
 
 // stream is the result of a query as the contract gives it out.
-func stream[T any](ctx context.Context, tx *sql.Tx, scan func(codec.Row) (T, error), query string, args ...any) iter.Seq2[T, error] {
+func stream[T any](ctx context.Context, tx querier, scan func(codec.Row) (T, error), query string, args ...any) iter.Seq2[T, error] {
 	return mapped(func() iter.Seq2[T, error] {
 		rows, err := tx.QueryContext(ctx, query, args...)
 		return all(rows, err, scan)

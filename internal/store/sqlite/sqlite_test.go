@@ -26,3 +26,7 @@ func open(t *testing.T, path string) *sqlite.Store {
 	})
 	return s
 }
+
+func TestBulk(t *testing.T) {
+	storetest.RunBulk(t, func(t *testing.T) store.Bulk { return open(t, filepath.Join(t.TempDir(), "payoutd.db")) })
+}
