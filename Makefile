@@ -79,6 +79,11 @@ e2e: ## End-to-end scripts and kill tests against the built binary, KILLS=50
 	@echo '== end-to-end tests, $(KILLS) kills'
 	@KILLS=$(KILLS) go test -count=1 -timeout 15m ./e2e/...
 
+.PHONY: browser
+browser: ## The widgets in a real browser; pictures of them land in build/screenshots
+	@scripts/needs.sh
+	@go test -count=1 -timeout 5m -v ./e2e/browser
+
 .PHONY: kill-test
 kill-test: ## Kill tests alone; the long form before a release is KILLS=1000
 	@KILLS=$(KILLS) go test -count=1 -timeout 0 -run Kill -v ./e2e/...

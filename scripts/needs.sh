@@ -2,8 +2,19 @@
 # Sees to it that what the tests need beside Go is there: a C compiler for the
 # race detector, openssl as the other side of the signature tests, a PostgreSQL
 # server that they start and stop themselves, unless PAYOUTD_TEST_POSTGRES names
-# one. On a Debian machine it installs what is missing; elsewhere it says what is.
+# one, and Chromium with Node.js for the tests in a browser. On a Debian machine
+# it installs what is missing; elsewhere it says what is.
 set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# What the browser tests import, as the lockfile pins it.
+node_modules() {
+	if ! cmp -s e2e/browser/package-lock.json e2e/browser/node_modules/.installed; then
+		echo '== npm ci in e2e/browser'
+		(cd e2e/browser && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+		cp e2e/browser/package-lock.json e2e/browser/node_modules/.installed
+	fi
+}
 
 missing=()
 command -v gcc >/dev/null || missing+=(gcc libc6-dev)
@@ -11,7 +22,13 @@ command -v openssl >/dev/null || missing+=(openssl)
 if [ -z "${PAYOUTD_TEST_POSTGRES:-}" ] && ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
 	missing+=(postgresql)
 fi
-[ ${#missing[@]} -gt 0 ] || exit 0
+command -v chromium >/dev/null || missing+=(chromium)
+command -v node >/dev/null || missing+=(nodejs)
+command -v npm >/dev/null || missing+=(npm)
+if [ ${#missing[@]} -eq 0 ]; then
+	node_modules
+	exit 0
+fi
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
 	echo "please install: ${missing[*]}" >&2
@@ -25,3 +42,4 @@ if [[ " ${missing[*]} " == *' postgresql '* ]]; then
 fi
 apt-get -qq update
 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+node_modules

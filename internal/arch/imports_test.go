@@ -77,7 +77,8 @@ var mayImport = map[string][]string{
 	"cmd/payoutd": {all},
 
 	// These drive the binary from outside, as a partner does.
-	"e2e": {"client", "money", "sign"},
+	"e2e":         {"client", "money", "sign"},
+	"e2e/browser": {},
 
 	"internal/arch": {},
 }
@@ -104,6 +105,7 @@ var mayUse = map[string][]string{
 	"github.com/rogpeppe/go-internal":     {},
 	"github.com/tink-crypto/tink-go/v2":   {"internal/vault"},
 	"go.uber.org/goleak":                  {"internal/store/storetest", "rail/railtest"},
+	"golang.org/x/time":                   {"internal/widget"},
 	"modernc.org/sqlite":                  {"internal/sandbox", "internal/store/sqlite"},
 	"pgregory.net/rapid":                  {"internal/store/storetest", "rail/railtest"},
 }

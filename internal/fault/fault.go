@@ -34,7 +34,8 @@ const (
 
 	TokenExpired Code = "token_expired" // a public token past its end
 	TokenUsed    Code = "token_used"    // a public token whose one operation is done
-	TooMany      Code = "too_many"      // attempts; a public token is used up by them, a caller may come back later
+	TooMany      Code = "too_many"      // attempts: the public token is used up by them
+	Throttled    Code = "throttled"     // too often: the caller may come back later
 )
 
 // Codes of operations that failed; they stand in a payout's error.

@@ -61,7 +61,7 @@ func TestEveryCodeHasARow(t *testing.T) {
 // own are the codes that no partner may see.
 var own = map[fault.Code]bool{
 	fault.Busy: true, fault.NotFound: true, fault.NoRoute: true, fault.BadVerb: true, fault.TooLarge: true, fault.Stale: true,
-	fault.TokenExpired: true, fault.TokenUsed: true, fault.TooMany: true,
+	fault.TokenExpired: true, fault.TokenUsed: true, fault.TooMany: true, fault.Throttled: true,
 }
 
 func TestRows(t *testing.T) {

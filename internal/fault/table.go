@@ -29,7 +29,8 @@ var rows = map[Code]Row{
 
 	TokenExpired: {Invalid, http.StatusBadRequest, "the public token has expired"},
 	TokenUsed:    {Invalid, http.StatusBadRequest, "the public token has been used"},
-	TooMany:      {Invalid, http.StatusTooManyRequests, "too many attempts"},
+	TooMany:      {Invalid, http.StatusBadRequest, "too many attempts with the public token"},
+	Throttled:    {Internal, http.StatusTooManyRequests, "too many requests; come back later"},
 
 	"session_cancelled":                    {"session_cancelled", 0, "the session was cancelled"},
 	CancelledByPartner:                     {CancelledByPartner, 0, "the partner cancelled the session"},

@@ -1,0 +1,290 @@
+// Package browser holds the tests that drive the pages of payoutd in a real
+// browser. The tests themselves are JavaScript, run by node; what stands here
+// is the world that they run in.
+package browser
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/payoutd/payoutd/instrument"
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/widget"
+)
+
+// patience bounds one file of tests.
+const patience = 3 * time.Minute
+
+// node runs one file of tests, which find their world in the environment.
+func node(t *testing.T, file string, env ...string) {
+	t.Helper()
+	for _, program := range []string{"node", "chromium"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%v; scripts/needs.sh installs it", err)
+		}
+	}
+	if _, err := os.Stat("node_modules/playwright-core"); err != nil {
+		t.Skip("node_modules is not there; scripts/needs.sh makes it")
+	}
+	shots, err := filepath.Abs("../../build/screenshots")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(shots, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "--test", "--test-reporter=tap", file)
+	cmd.Env = append(append(os.Environ(), "SHOTS="+shots), env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if !bytes.Contains(out, []byte("# fail 0")) || bytes.Contains(out, []byte("# pass 0\n")) {
+		t.Fatalf("no test ran:\n%s", out)
+	}
+	t.Logf("%s", summary.FindAll(out, -1))
+}
+
+var summary = regexp.MustCompile(`(?m)^# (tests|pass|skipped|duration_ms) .*$`)
+
+// TestDigits checks what the page knows of numbers against what the server
+// knows of them: every head of four digits, and a key for every bank.
+func TestDigits(t *testing.T) {
+	brands := map[string]instrument.Brand{}
+	for head := range 10000 {
+		number := hex.EncodeToString([]byte{byte(head/1000<<4 | head/100%10), byte(head/10%10<<4 | head%10)}) + "000000000000"
+		brands[number[:4]] = instrument.BrandOf(instrument.PAN(number))
+	}
+	keys := map[string]bool{}
+	for _, bik := range []string{"044525974", "049805746", "049805000", "049805001", "049805003"} {
+		for _, account := range []string{"40602810700000000025", "30101810800000000746", "40817810913100000001", "40817810500000012345"} {
+			keys[bik+" "+account] = instrument.AccountKey(bik, account)
+		}
+	}
+	facts, err := json.Marshal(map[string]any{"brands": brands, "keys": keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "facts.json")
+	if err := os.WriteFile(file, facts, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	node(t, "digits.test.js", "FACTS="+file)
+}
+
+// TestWidgets drives the widgets against a back end in memory.
+func TestWidgets(t *testing.T) {
+	desk := &desk{tokens: map[string]*token{}}
+	log := &syncBuffer{}
+	server := widget.New(desk, widget.Options{
+		Log:      slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		PerToken: widget.Rate{Burst: 30, Every: time.Minute}, PerAddress: widget.Rate{Burst: 10000, Every: time.Millisecond},
+	})
+	home := httptest.NewServer(server)
+	defer home.Close()
+	shop := httptest.NewServer(partner(t, home.URL, desk))
+	defer shop.Close()
+	desk.shop = strings.Replace(shop.URL, "127.0.0.1", "localhost", 1)
+	node(t, "widget.test.js", "WIDGET="+home.URL, "SHOP="+desk.shop, "STRANGER="+shop.URL)
+
+	for _, secret := range []string{"4242424242424242", "220000000000", "40817810913100000001"} {
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("the log has %s", secret)
+		}
+	}
+	for name := range desk.tokens {
+		if strings.Contains(log.String(), name) {
+			t.Error("the log has a public token")
+		}
+	}
+	if !strings.Contains(log.String(), "widget call") {
+		t.Error("nothing was logged")
+	}
+}
+
+// partner is the site that shows a widget, under the policy that docs/widgets.md
+// asks for, and the switch by which a test makes tokens.
+func partner(t *testing.T, home string, d *desk) http.Handler {
+	page := template.Must(template.ParseFiles("testdata/shop.html"))
+	answer, err := http.Get(home + "/integrity.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var digests map[string]string
+	if err := json.NewDecoder(answer.Body).Decode(&digests); err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{name}", func(w http.ResponseWriter, r *http.Request) {
+		name := r.PathValue("name")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-shop' "+home+"; style-src 'nonce-shop' "+home+"; img-src data:; frame-src "+home+"; base-uri 'none'")
+		_ = page.Execute(w, map[string]any{
+			"Widget": template.URL(home), "Name": name, "Lang": r.FormValue("lang"), "Theme": r.FormValue("theme"),
+			"JS": digests[name+".js"], "CSS": digests[name+".css"],
+		})
+	})
+	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
+		var made token
+		if err := json.NewDecoder(r.Body).Decode(&made); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(d.issue(&made))
+	})
+	mux.HandleFunc("POST /tax", func(_ http.ResponseWriter, r *http.Request) { d.decide(widget.LinkState(r.FormValue("state"))) })
+	return mux
+}
+
+// token is one public token of the back end in memory; the exported fields are
+// what a test may ask for.
+type token struct {
+	Tokenize, SelfEmployed, Acquiring widget.Door
+	Ended                             bool // its time is over
+	Attempts                          int  // how many it has; 0 is many
+
+	state widget.LinkState
+}
+
+// desk is the back end in memory.
+type desk struct {
+	shop string
+
+	mu     sync.Mutex
+	tokens map[string]*token
+}
+
+func (d *desk) issue(t *token) string {
+	var b [32]byte
+	_, _ = rand.Read(b[:])
+	name := hex.EncodeToString(b[:])
+	if t.Attempts == 0 {
+		t.Attempts = 100
+	}
+	t.state = widget.LinkNone
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tokens[name] = t
+	return name
+}
+
+// decide is what the tax service answers about every request from now on.
+func (d *desk) decide(state widget.LinkState) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, t := range d.tokens {
+		if t.state == widget.LinkSent {
+			t.state = state
+		}
+	}
+}
+
+func (d *desk) Open(_ context.Context, name string) (widget.Grant, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t, ok := d.tokens[name]
+	if !ok {
+		return widget.Grant{}, fault.New(fault.NotFound, "public_token: unknown")
+	}
+	ends := time.Now().Add(time.Hour)
+	if t.Ended {
+		ends = time.Now().Add(-time.Minute)
+	}
+	return widget.Grant{Origins: []string{d.shop}, EndsAt: ends, Tokenize: t.Tokenize, SelfEmployed: t.SelfEmployed, Acquiring: t.Acquiring}, nil
+}
+
+// attempt takes the token for one operation of the tokenization widget.
+func (d *desk) attempt(name string, right bool) error {
+	t, ok := d.tokens[name]
+	switch {
+	case !ok:
+		return fault.New(fault.NotFound, "public_token: unknown")
+	case t.Ended:
+		return fault.New(fault.TokenExpired, "the public token has expired")
+	case t.Tokenize == widget.Used:
+		return fault.New(fault.TokenUsed, "the public token has been used")
+	case t.Attempts == 0:
+		return fault.New(fault.TooMany, "too many attempts")
+	case !right:
+		t.Attempts--
+		return fault.New(fault.Invalid, "this number is not accepted")
+	}
+	t.Tokenize = widget.Used
+	return nil
+}
+
+func (d *desk) Card(_ context.Context, name string, number []byte) (widget.Card, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	pan, err := instrument.ParsePAN(string(number))
+	// A number that the page finds nothing wrong with, and the server does.
+	if err := d.attempt(name, err == nil && pan != "2200000000002125"); err != nil {
+		return widget.Card{}, err
+	}
+	shown := pan.Shown()
+	return widget.Card{NumberHash: strings.Repeat("ab", 32), Brand: shown.Brand, Last4: shown.Last4}, nil
+}
+
+func (d *desk) Account(_ context.Context, name, bik, account string) (widget.Account, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.attempt(name, instrument.AccountKey(bik, account)); err != nil {
+		return widget.Account{}, err
+	}
+	return widget.Account{Token: strings.Repeat("cd", 32), Masked: account[:5] + "***" + account[16:]}, nil
+}
+
+func (d *desk) Link(_ context.Context, name, person string) (widget.LinkState, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if person == "500100732260" {
+		return "", fault.New(fault.Invalid, "tax_reference_or_phone: not the person of this token")
+	}
+	d.tokens[name].state = widget.LinkSent
+	return widget.LinkSent, nil
+}
+
+func (d *desk) LinkState(_ context.Context, name string) (widget.LinkState, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.tokens[name]
+	if t.state == widget.Linked {
+		t.SelfEmployed = widget.Used
+	}
+	return t.state, nil
+}
+
+// syncBuffer is a log that may be written and read at once.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
