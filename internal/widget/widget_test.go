@@ -500,8 +500,11 @@ func TestLoopback(t *testing.T) {
 		origin string
 		status int
 	}{
-		{"http://localhost:5173", 200}, {"http://127.0.0.1:8131", 200}, {"http://[::1]:80", 200},
-		{"http://localhost.evil.example:80", 403}, {"https://evil.example", 403},
+		{"http://localhost:5173", 200},
+		{"http://127.0.0.1:8131", 200},
+		{"http://[::1]:80", 200},
+		{"http://localhost.evil.example:80", 403},
+		{"https://evil.example", 403},
 	} {
 		t.Run(tt.origin, func(t *testing.T) {
 			if w := serve(newCounter(), Options{Loopback: true}, frameOf("card", known, tt.origin)); w.Code != tt.status {
