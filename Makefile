@@ -14,17 +14,21 @@ GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # What may be set from outside, as in `make kill-test KILLS=1000`: how long
 # `make fuzz` tries each target, how often the end-to-end tests kill the server,
-# which benchmarks run, and what follows `payoutd sandbox`.
+# which benchmarks run, and what follows `payoutd sandbox` or `payoutd bench`;
+# for `make goals` how long each load lasts, which goals, and how much history.
 FUZZ_SECONDS ?= 30
 KILLS        ?= 50
 BENCH        ?= .
 ARGS         ?=
+SECONDS_EACH ?= 10
+GOAL         ?=
+PRELOAD      ?= 500000
 
 started := $(shell date +%s)
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build the one binary, bin/payoutd
@@ -91,6 +95,14 @@ kill-test: ## Kill tests alone; the long form before a release is KILLS=1000
 .PHONY: bench
 bench: ## Benchmarks of the packages, BENCH=regular-expression
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem $$(go list ./... | grep -v '/e2e\b')
+
+.PHONY: bench-postgres
+bench-postgres: ## payoutd bench on a throw-away PostgreSQL, ARGS='--key p256 --clients 128'
+	@cd e2e && BENCH_ARGS='$(ARGS)' go test -count=1 -timeout 0 -run TestBenchByHand
+
+.PHONY: goals
+goals: ## Measure the goals of speed and memory, SECONDS_EACH=10 GOAL=part-of-a-name PRELOAD=500000
+	@cd e2e && GOALS=$(SECONDS_EACH)s GOAL='$(GOAL)' PRELOAD=$(PRELOAD) go test -count=1 -timeout 0 -run TestGoals
 
 .PHONY: clean
 clean: ## Remove what was built
