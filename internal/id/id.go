@@ -121,7 +121,8 @@ type Generator struct {
 	last int64 // milliseconds and sequence, without the node
 }
 
-// NewGenerator returns a generator that takes a random node number.
+// NewGenerator returns a generator that takes a random node number: good enough
+// where no other makes numbers for the same database.
 func NewGenerator(now func() time.Time) *Generator {
 	var b [2]byte
 	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead

@@ -124,6 +124,9 @@ func (e *Engine) commit(commands []*pending) {
 // write runs one transaction; on success the answers of the commands are set,
 // refusals included.
 func (e *Engine) write(commands []*pending) (*batch, error) {
+	if err := e.checkNumber(); err != nil {
+		return nil, err
+	}
 	ctx := context.Background() // what is in the queue is committed, whoever still waits
 	var reads store.Reads
 	for _, p := range commands {

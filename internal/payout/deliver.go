@@ -144,7 +144,7 @@ func (w *hookWorker) claim(ctx context.Context) []webhook.Event {
 	if !w.room() {
 		return nil
 	}
-	events, err := w.store.ClaimEvents(ctx, w.node, w.now(), w.real(), w.lease(), claimMax)
+	events, err := w.store.ClaimEvents(ctx, w.node, w.now(), w.real(), w.lease, claimMax)
 	if err != nil && ctx.Err() == nil {
 		w.log.Error("claiming webhooks", "error", err)
 	}

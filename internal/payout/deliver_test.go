@@ -130,7 +130,7 @@ func TestDeliveringNodeRenewsItsLeases(t *testing.T) {
 	l.engine.tasksWorker.mine = false
 	renewed := make(chan []store.EventKey, 100)
 	l.engine.store = &renewing{l.store, renewed}
-	l.engine.leaseFor.Store(int64(300 * time.Millisecond))
+	l.engine.lease = 300 * time.Millisecond
 	blocked := make(chan struct{})
 	l.answer = func(hook) int { <-blocked; return http.StatusOK }
 	s := l.init(cardBody(1_000_000))
@@ -151,13 +151,11 @@ func TestDeliveringNodeRenewsItsLeases(t *testing.T) {
 	}
 }
 
-// renewing tells what is renewed, and says that the store is shared.
+// renewing tells what is renewed.
 type renewing struct {
 	store.Store
 	events chan<- []store.EventKey
 }
-
-func (r *renewing) Recover(context.Context, time.Time) (bool, error) { return false, nil }
 
 func (r *renewing) Renew(ctx context.Context, node string, until time.Time, tasks []store.TaskKey, events []store.EventKey) error {
 	if len(events) > 0 {

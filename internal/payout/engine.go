@@ -17,7 +17,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -72,7 +71,8 @@ type Options struct {
 	// Now is the product's clock, which a sandbox may move; nil means time.Now.
 	// Leases and network time-outs go by the real time.
 	Now func() time.Time
-	// IDs numbers what is made; nil takes a generator with a random node.
+	// IDs numbers what is made; nil takes a node number from the store, and the
+	// real time, which unlike the product's goes the same way on all nodes.
 	IDs     *id.Generator
 	Log     *slog.Logger          // nil discards
 	Metrics prometheus.Registerer // nil keeps none
@@ -101,12 +101,14 @@ type Engine struct {
 	log        *slog.Logger
 	metrics    *metrics
 	ids        *id.Generator
+	number     *nodeNumber // nil if Options.IDs were given
 	node       string
-	leaseFor   atomic.Int64 // time.Duration
+	lease      time.Duration // how long a claim holds without being renewed
 	projects   projects
 
 	intake    sync.RWMutex // guards closed and the closing of queue
 	closed    bool
+	closing   sync.Once
 	queue     chan *pending
 	committed chan struct{} // closed when the committer has ended
 
@@ -115,16 +117,14 @@ type Engine struct {
 }
 
 // New returns an engine that takes commands at once; Run makes it work on what
-// they leave to do. Close it before the store.
-func New(ctx context.Context, o Options) (*Engine, error) {
+// they leave to do. Close it before the store. fault.Busy if as many engines as
+// there may be share the database already.
+func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.IDs == nil {
-		o.IDs = id.NewGenerator(o.Now)
 	}
 	if o.QueryGapMax == 0 {
 		o.QueryGapMax = 5 * time.Minute
@@ -137,18 +137,45 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		node:  newNode(),
 		queue: make(chan *pending, queueMax), committed: make(chan struct{}),
 	}
-	e.leaseFor.Store(int64(leaseShared))
 	for _, r := range o.Rails {
 		e.byName[r.Name()] = r
 	}
 	e.tasksWorker, e.hooks = newTaskWorker(e), newHookWorker(e)
 	e.tasksWorker.mine = o.Roles == nil || slices.Contains(o.Roles, RoleWork)
 	e.hooks.mine = o.Roles == nil || slices.Contains(o.Roles, RoleWebhook)
+	if err := e.recoverStore(ctx); err != nil {
+		return nil, err
+	}
+	if e.ids == nil {
+		if err := e.takeNumber(ctx); err != nil {
+			return nil, err
+		}
+		e.ids = id.NewNodeGenerator(e.real, int64(e.number.value))
+		defer func() {
+			if err != nil {
+				e.freeNumber()
+			}
+		}()
+	}
 	if err := e.loadProjects(ctx); err != nil {
 		return nil, err
 	}
 	go e.commitLoop()
 	return e, nil
+}
+
+// recoverStore voids what an earlier run has left, where the data has one
+// owner. No command may come before it: what it hands out would be voided too.
+func (e *Engine) recoverStore(ctx context.Context) error {
+	alone, err := e.store.Recover(ctx, e.real())
+	if err != nil {
+		return err
+	}
+	e.lease = leaseShared
+	if alone {
+		e.lease = leaseAlone
+	}
+	return nil
 }
 
 // newNode names this run of the program in leases.
@@ -158,7 +185,8 @@ func newNode() string {
 	return hex.EncodeToString(b[:])
 }
 
-// Close stops the intake and waits until what was taken is committed.
+// Close stops the intake, waits until what was taken is committed, and gives
+// the node number back.
 func (e *Engine) Close() {
 	e.intake.Lock()
 	if !e.closed {
@@ -167,6 +195,7 @@ func (e *Engine) Close() {
 	}
 	e.intake.Unlock()
 	<-e.committed
+	e.closing.Do(e.freeNumber)
 }
 
 // Call is one authenticated request of a partner.
@@ -377,26 +406,31 @@ func (e *Engine) terms(name string) rail.Terms {
 	return rail.Terms{}
 }
 
-// renewLeases prolongs the leases of what this node has in memory.
-func (e *Engine) renewLeases(ctx context.Context) {
+// renewLeases prolongs the lease of the node number and those of what this node
+// has in memory. fault.Stale if the number is lost; nil when ctx ends.
+func (e *Engine) renewLeases(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return
-		case <-time.After(e.lease() / 3):
+			return nil
+		case <-time.After(e.lease / 3):
+		}
+		err := e.keepNumber(ctx)
+		if fault.CodeOf(err) == fault.Stale {
+			return err
+		}
+		if err != nil && ctx.Err() == nil {
+			e.log.Error("renewing the node number", "error", err)
 		}
 		tasks, events := e.tasksWorker.keys(), e.hooks.keys()
 		if len(tasks)+len(events) == 0 {
 			continue
 		}
-		if err := e.store.Renew(ctx, e.node, e.real().Add(e.lease()), tasks, events); err != nil && ctx.Err() == nil {
+		if err := e.store.Renew(ctx, e.node, e.real().Add(e.lease), tasks, events); err != nil && ctx.Err() == nil {
 			e.log.Error("renewing leases", "error", err)
 		}
 	}
 }
-
-// lease is how long a claim holds without being renewed.
-func (e *Engine) lease() time.Duration { return time.Duration(e.leaseFor.Load()) }
 
 // queryGap is how long to wait before question number attempt.
 func (e *Engine) queryGap(attempt int) time.Duration {
@@ -405,15 +439,13 @@ func (e *Engine) queryGap(attempt int) time.Duration {
 
 // Run works on what commands leave to do, until ctx ends: tasks, webhooks,
 // leases. First of all it asks the rails about every payout that was under way
-// when an earlier run died; before that it sends nothing.
+// when an earlier run died; before that it sends nothing. fault.Stale if another
+// run has taken this one's node number, which happens to a node that was paused
+// or cut off for longer than its lease.
 func (e *Engine) Run(ctx context.Context) error {
-	alone, err := e.store.Recover(ctx, e.real())
-	if err != nil {
-		return err
-	}
-	if alone {
-		e.leaseFor.Store(int64(leaseAlone))
-	}
+	outer := ctx
+	ctx, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
 	// Calls to rails and partners that are under way when ctx ends have a while
 	// to come to their end.
 	calls, cut := context.WithCancel(context.WithoutCancel(ctx))
@@ -431,12 +463,17 @@ func (e *Engine) Run(ctx context.Context) error {
 	renewed := make(chan struct{})
 	go func() {
 		defer close(renewed)
-		e.renewLeases(leases)
+		if err := e.renewLeases(leases); err != nil {
+			lose(err)
+		}
 	}()
 	workers.Wait()
 	stop()
 	<-renewed
-	if err := ctx.Err(); !errors.Is(err, context.Canceled) {
+	if outer.Err() == nil {
+		return context.Cause(ctx)
+	}
+	if err := outer.Err(); !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil

@@ -221,7 +221,7 @@ func (t *tx) reschedule(s *session.Session, p *session.Payout, before session.St
 	key.Kind = kind
 	task := store.Task{TaskKey: key, Due: due, Attempt: attempt, Fence: s.Fence}
 	if due.Sub(t.now) <= ownHorizon && t.tasksWorker.room(p.Rail, kind) {
-		task.Owner, task.Lease = t.node, t.real().Add(t.lease())
+		task.Owner, task.Lease = t.node, t.real().Add(t.lease)
 	}
 	t.tasks = append(t.tasks, taskChange{task: task})
 }
@@ -258,7 +258,7 @@ func (t *tx) emit(s *session.Session, h session.Hook, project *partner.Project) 
 // keep makes this node the one that delivers e, from memory.
 func (t *tx) keep(e *webhook.Event) {
 	if e.Due.Sub(t.now) <= ownHorizon && t.hooks.room() {
-		e.Owner, e.Lease = t.node, t.real().Add(t.lease())
+		e.Owner, e.Lease = t.node, t.real().Add(t.lease)
 	} else {
 		e.Owner, e.Lease = "", time.Time{}
 	}

@@ -130,7 +130,7 @@ func (w *taskWorker) claimIfRoom(ctx context.Context) []*job {
 }
 
 func (w *taskWorker) claim(ctx context.Context, kinds ...store.TaskKind) ([]*job, error) {
-	tasks, err := w.store.ClaimTasks(ctx, w.node, w.now(), w.real(), w.lease(), claimMax, kinds...)
+	tasks, err := w.store.ClaimTasks(ctx, w.node, w.now(), w.real(), w.lease, claimMax, kinds...)
 	if err != nil {
 		return nil, err
 	}

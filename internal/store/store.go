@@ -46,9 +46,20 @@ type Store interface {
 	// Renew prolongs the leases that node still holds of these.
 	Renew(ctx context.Context, node string, until time.Time, tasks []TaskKey, events []EventKey) error
 	// Recover is called once at start, before any claim. An engine whose data
-	// has one owner voids all leases, makes every query task due at once and
-	// returns true: whatever was under way is asked about first.
+	// has one owner voids all leases, those of node numbers as well, makes every
+	// query task due at once and returns true: whatever was under way is asked
+	// about first.
 	Recover(ctx context.Context, now time.Time) (bool, error)
+
+	// TakeNode gives owner, a run of the program, a node number until the lease
+	// ends: of those that nobody has at now the one that has been free for the
+	// longest, so that no clock that is set back between two runs makes ids
+	// anew. fault.Busy if all Nodes are taken. Times here are real.
+	TakeNode(ctx context.Context, owner string, now time.Time, lease time.Duration) (int, error)
+	// KeepNode prolongs the lease of a number; fault.Stale if owner has it no more.
+	KeepNode(ctx context.Context, owner string, number int, until time.Time) error
+	// FreeNode gives a number back at now, if owner still has it.
+	FreeNode(ctx context.Context, owner string, number int, now time.Time) error
 
 	// Session reads one session without waiting for any Commit.
 	Session(ctx context.Context, k SessionKey) (*session.Session, error)
@@ -93,6 +104,10 @@ var ErrUnknown error = unknownError{}
 type unknownError struct{}
 
 func (unknownError) Error() string { return "the outcome of the commit is unknown" }
+
+// Nodes is how many node numbers there are: 0 to Nodes-1, as many as package id
+// has room for.
+const Nodes = 1 << 10
 
 // SessionKey names a session.
 type SessionKey struct {

@@ -18,7 +18,7 @@ import (
 
 // wholeInstallation are the tables that no project owns, and that no payout
 // writes. goose_db_version is not ours at all.
-var wholeInstallation = []string{"projects", "projects_revision", "settings"}
+var wholeInstallation = []string{"nodes", "projects", "projects_revision", "settings"}
 
 // secondary are the indexes that are no key: each costs every write.
 var secondary = []string{"acts_newest", "alarms_newest", "batches_by_id", "events_due", "items_by_lookup", "items_wipe", "public_tokens_by_lookup", "public_tokens_end", "tasks_due"}
@@ -165,6 +165,7 @@ func TestHotStatementsLookUp(t *testing.T) {
 		{"claim tasks", claimTasks, []string{sessionsKey, sessionsKey, "tasks_due (due)", "tasks_pkey (project, session)"}},
 		{"claim events", claimEvents, []string{"events_due (due)", eventKey}},
 		{"renew tasks", renewTasks, []string{taskKey, taskKey}},
+		{"keep node number", keepNode, []string{"nodes_pkey (number)"}},
 		{"renew events", renewEvents, []string{eventKey, eventKey}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

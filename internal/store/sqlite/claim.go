@@ -146,6 +146,7 @@ func (s *Store) Recover(ctx context.Context, now time.Time) (bool, error) {
 		}{
 			{`UPDATE tasks SET owner = '', lease = 0 WHERE owner <> '' OR lease <> 0`, nil},
 			{`UPDATE events SET owner = '', lease = 0 WHERE status = 'pending' AND (owner <> '' OR lease <> 0)`, nil},
+			{`UPDATE nodes SET owner = '', lease = min(lease, ?1) WHERE owner <> ''`, []any{codec.Micros(now)}},
 			{`UPDATE tasks SET due = ?1 WHERE kind = ?2 AND due > ?1`, []any{codec.Micros(now), store.TaskQuery}},
 		} {
 			if _, err := s.writer.exec(step.query, step.args...); err != nil {

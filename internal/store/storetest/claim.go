@@ -264,12 +264,14 @@ func recoverFromAnEarlierRun(b *bed) {
 	_, err := b.ClaimEvents(b.ctx, "dead", noon, noon, time.Minute, 9)
 	b.must(err)
 	before := b.dump()
+	number := b.take("dead", noon)
 
 	later := noon.Add(time.Second)
 	alone, err := b.Recover(b.ctx, later)
 	b.must(err)
 	if !alone {
 		same(b, "content", b.dump(), before)
+		b.must(b.KeepNode(b.ctx, "dead", number, later))
 		return
 	}
 	query[1].Due, query[2].Due = later, later
@@ -279,4 +281,5 @@ func recoverFromAnEarlierRun(b *bed) {
 	b.must(err)
 	same(b, "events that can be claimed", len(events), 1)
 	same(b, "state", b.session(keyOf(s)).State, session.Awaiting)
+	b.refused(b.KeepNode(b.ctx, "dead", number, later), fault.Stale, "the number of an earlier run")
 }

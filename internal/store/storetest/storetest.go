@@ -63,6 +63,10 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"ClaimEvents", claimEvents},
 		{"Recover", recoverFromAnEarlierRun},
 
+		{"NodeNumbersAreTakenOnce", nodeNumbersAreTakenOnce},
+		{"NodeNumbersRest", nodeNumbersRest},
+		{"NodeNumberIsKept", nodeNumberIsKept},
+
 		{"Projects", projects},
 		{"ProjectRefusals", projectRefusals},
 		{"CreditMovesTheLine", creditMovesTheLine},
