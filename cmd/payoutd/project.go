@@ -40,6 +40,7 @@ type settingFlags struct {
 	ControlKey           *string           `placeholder:"MODE" help:"Control key of accounts: off, warn, reject."`
 	INNCheck             *string           `name:"inn-check" placeholder:"MODE" help:"Check digits of an INN: off, warn, reject."`
 	AccountPrefix        *string           `placeholder:"MODE" help:"Kind of account: off, warn, reject."`
+	WidgetOrigin         []string          `placeholder:"LIST" help:"Origins whose pages may show its widgets, such as https://shop.example; none."`
 	ServerKey            *string           `placeholder:"TYPE" help:"Key that signs its webhooks: rsa, p256."`
 	Retry                *string           `placeholder:"SCHEDULE" help:"Of webhooks: standard (72 h), short (30 min)."`
 	WebhookNames         *string           `placeholder:"VERSION" help:"Names in webhooks: auto, v1, v2."`
@@ -58,6 +59,12 @@ func (f *settingFlags) settings() (admin.Settings, error) {
 		s.Methods = &[]string{}
 	case len(f.Method) > 0:
 		s.Methods = &f.Method
+	}
+	switch {
+	case slices.Equal(f.WidgetOrigin, []string{"none"}):
+		s.WidgetOrigins = &[]string{}
+	case len(f.WidgetOrigin) > 0:
+		s.WidgetOrigins = &f.WidgetOrigin
 	}
 	if err := s.Check(); err != nil {
 		return s, misused("%s", message(err))
@@ -304,6 +311,7 @@ func (p *program) showProject(q admin.Project) error {
 		row("--control-key", *s.ControlKey)
 		row("--inn-check", *s.INNCheck)
 		row("--account-prefix", *s.AccountPrefix)
+		row("--widget-origin", orNone(strings.Join(*s.WidgetOrigins, ",")))
 	})
 }
 

@@ -202,6 +202,7 @@ func TestSettings(t *testing.T) {
 		{"fee of an unknown method", Settings{Fees: map[string]string{"cash": "1%"}}, `method "cash"`},
 		{"fee that can't be read", Settings{Fees: map[string]string{"card": "1,5%"}}, "fee"},
 		{"negative credit", Settings{Credit: is("-1.00")}, "credit"},
+		{"widget in a page without TLS", Settings{WidgetOrigins: &[]string{"https://a.example", "http://b.example"}}, `widget origin "http://b.example": want https`},
 		{"unknown mode", Settings{INNCheck: is("on")}, "off, reject, warn"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

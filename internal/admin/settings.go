@@ -35,6 +35,10 @@ type Settings struct {
 	ControlKey    *string `json:"control_key,omitempty"` // "off", "warn" or "reject", as the next two
 	INNCheck      *string `json:"inn_check,omitempty"`
 	AccountPrefix *string `json:"account_prefix,omitempty"`
+
+	// WidgetOrigins are the pages that may show its widgets, in the form of
+	// partner.CheckOrigin.
+	WidgetOrigins *[]string `json:"widget_origins,omitempty"`
 }
 
 // Bounds of the confirm time-out. The upper one keeps holds from being
@@ -123,6 +127,15 @@ func (s Settings) changes() []change {
 		{"inn_check", s.INNCheck != nil, func(p *partner.Project) error { return mode(&p.INNCheck, "INN check", *s.INNCheck) }},
 		{"account_prefix", s.AccountPrefix != nil, func(p *partner.Project) error {
 			return mode(&p.AccountPrefix, "account prefix", *s.AccountPrefix)
+		}},
+		{"widget_origins", s.WidgetOrigins != nil, func(p *partner.Project) error {
+			for _, o := range *s.WidgetOrigins {
+				if err := partner.CheckOrigin(o); err != nil {
+					return fault.Wrap(fault.Invalid, err, "widget origin %q: %v", o, err)
+				}
+			}
+			p.WidgetOrigins = *s.WidgetOrigins
+			return nil
 		}},
 	}
 }
@@ -245,6 +258,7 @@ func settingsOf(p *partner.Project) Settings {
 		fees[string(k)] = f.String()
 	}
 	credit := roubles(p.Credit)
+	origins := append([]string{}, p.WidgetOrigins...)
 	return Settings{
 		Webhook: &p.Webhook, AllowPrivateWebhooks: &p.AllowPrivateWebhooks, Retry: &retry, WebhookNames: &names,
 		ServerKey: said(string(p.ServerKey), string(partner.RSA)), SingleRequest: &p.SingleRequest, ConfirmTimeout: &timeout,
@@ -252,6 +266,7 @@ func settingsOf(p *partner.Project) Settings {
 		ControlKey:    said(string(p.ControlKey), string(partner.Off)),
 		INNCheck:      said(string(p.INNCheck), string(partner.Off)),
 		AccountPrefix: said(string(p.AccountPrefix), string(partner.Off)),
+		WidgetOrigins: &origins,
 	}
 }
 

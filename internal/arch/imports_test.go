@@ -54,7 +54,7 @@ var mayImport = map[string][]string{
 
 	// The doors.
 	"internal/api":    {"internal/fault", "internal/id", "internal/partner", "internal/payout", "internal/session", "internal/wire", "sign"},
-	"internal/widget": {"instrument", "internal/fault", "internal/id"},
+	"internal/widget": {"instrument", "internal/fault", "internal/partner"},
 	"internal/admin": {
 		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/payout", "internal/session",
 		"internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "rail", "sign",

@@ -43,6 +43,9 @@ type Project struct {
 	INNCheck      Mode `json:"inn_check,omitempty"`      // check digits of an INN
 	AccountPrefix Mode `json:"account_prefix,omitempty"` // reject: invalid_request instead of a failed payout
 
+	// WidgetOrigins are the pages that may show its widgets: "https://shop.example".
+	WidgetOrigins []string `json:"widget_origins,omitempty"`
+
 	CreatedAt time.Time `json:"created_at"`
 	// Revision rises with each change.
 	Revision int64 `json:"revision"`

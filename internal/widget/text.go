@@ -145,5 +145,5 @@ func speak(wish, accepted string) (string, words) {
 	return languages[0].tag, languages[0].words
 }
 
-// expired reports whether a token's time is over; its last instant is not.
-func (g *Grant) expired(now time.Time) bool { return now.After(g.EndsAt) }
+// expired reports whether a token has come to its end.
+func (g *Grant) expired(now time.Time) bool { return !now.Before(g.EndsAt) }

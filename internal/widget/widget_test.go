@@ -112,8 +112,8 @@ func TestFrame(t *testing.T) {
 		{"form for an account", nil, frameOf("bank_account", known, shop), 200, "", shop},
 		{"form under another name of the origin's port", func(c *counter) { c.grant.Origins = []string{"http://localhost:*"} }, frameOf("card", known, "http://localhost:8080"), 200, "", "http://localhost:*"},
 		{"used", func(c *counter) { c.grant.Tokenize = Used }, frameOf("card", known, shop), 410, "token_used", shop + " " + shop},
-		{"expired", func(c *counter) { c.grant.EndsAt = noon.Add(-time.Nanosecond) }, frameOf("card", known, shop), 410, "token_expired", shop + " " + shop},
-		{"at its last instant", func(c *counter) { c.grant.EndsAt = noon }, frameOf("card", known, shop), 200, "", shop},
+		{"expired", func(c *counter) { c.grant.EndsAt = noon }, frameOf("card", known, shop), 410, "token_expired", shop + " " + shop},
+		{"at its last instant", func(c *counter) { c.grant.EndsAt = noon.Add(time.Nanosecond) }, frameOf("card", known, shop), 200, "", shop},
 		{"of the other widget", func(c *counter) { c.grant.Tokenize, c.grant.SelfEmployed = Shut, Open }, frameOf("card", known, shop), 403, "token_other_widget", shop + " " + shop},
 		{"for incoming payments", func(c *counter) { c.grant.Tokenize, c.grant.Acquiring = Shut, Open }, frameOf("card", known, shop), 403, "acquiring_not_offered", shop + " " + shop},
 		{"both in one", func(c *counter) { c.grant.Acquiring = Open }, frameOf("card", known, shop), 200, "", shop},
@@ -448,35 +448,6 @@ func TestSpeak(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if got, _ := speak(tt.wish, tt.accepted); got != tt.want {
 				t.Error(got)
-			}
-		})
-	}
-}
-
-func TestCheckOrigin(t *testing.T) {
-	for _, tt := range []struct {
-		origin string
-		right  bool
-	}{
-		{"https://shop.example", true},
-		{"https://shop.example:8443", true},
-		{"http://localhost:3000", true},
-		{"http://127.0.0.1", true},
-		{"http://[::1]:3000", true},
-		{"http://shop.example", false},
-		{"https://shop.example/", false},
-		{"https://shop.example/pay", false},
-		{"https://Shop.example", false},
-		{"https://*.shop.example", false},
-		{"https://shop.example; script-src *", false},
-		{"https://user@shop.example", false},
-		{"shop.example", false},
-		{"null", false},
-		{"", false},
-	} {
-		t.Run(tt.origin, func(t *testing.T) {
-			if err := CheckOrigin(tt.origin); (err == nil) != tt.right || err != nil && fault.CodeOf(err) != fault.Invalid {
-				t.Error(err)
 			}
 		})
 	}
