@@ -284,9 +284,11 @@ func TestValues(t *testing.T) {
 	// checking; the clock brings that one on when the others have ended.
 	var slow, others []value
 	for _, v := range values {
-		if v.Outcome == "check_slow" {
+		switch {
+		case v.Kind == "inn" || v.Kind == "widget": // nothing to pay to
+		case v.Outcome == "check_slow":
 			slow = append(slow, v)
-		} else {
+		default:
 			others = append(others, v)
 		}
 	}

@@ -256,7 +256,7 @@ func (s *server) pages() http.Handler {
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
 	if s.inbox != nil {
-		mux.Handle("/sandbox/", sandbox.Handler(s.clock, s.inbox))
+		mux.Handle("/sandbox/", sandbox.Handler(sandbox.Site{Clock: s.clock, Inbox: s.inbox, World: s.world}))
 	}
 	return mux
 }

@@ -114,7 +114,7 @@ func openBooks(path string) (_ *books, err error) {
 		return nil, err
 	}
 	b.writer.SetMaxOpenConns(1)
-	if _, err := b.writer.Exec(schema); err != nil {
+	if _, err := b.writer.Exec(schema + linkSchema); err != nil {
 		return nil, err
 	}
 	for stmt, text := range map[**sql.Stmt]string{&b.add: addPayment, &b.find: findPayment, &b.set: setPayment, &b.execute: addExecution} {

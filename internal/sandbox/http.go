@@ -20,27 +20,50 @@ import (
 // commandBytesMax bounds the body of a command to the sandbox.
 const commandBytesMax = 4 << 10
 
-// Handler serves /sandbox/*: the magic values, the clock and the inbox. No
-// signature is needed, so it answers on loopback only.
-func Handler(clock *Clock, inbox *Inbox) http.Handler {
-	s := &server{clock, inbox}
+// Site is what /sandbox/* shows and changes.
+type Site struct {
+	Clock *Clock
+	Inbox *Inbox
+	World *World
+	// Widget is the origin of the widgets, "" where there are none.
+	Widget string
+}
+
+// Handler serves /sandbox/*: the magic values, the clock, the inbox and the tax
+// service. No signature is needed, so it answers on loopback only.
+func Handler(site Site) http.Handler {
+	s := &server{site.Clock, site.Inbox, site.World, site.Widget}
 	mux := http.NewServeMux()
 	mux.Handle("/sandbox/values", verbs{http.MethodGet: s.values})
 	mux.Handle("/sandbox/clock", verbs{http.MethodGet: s.showClock, http.MethodPost: s.moveClock})
 	mux.Handle("/sandbox/inbox", verbs{http.MethodGet: s.listInbox, http.MethodDelete: s.clearInbox})
 	mux.Handle("/sandbox/inbox/{name}", verbs{http.MethodGet: s.listInbox, http.MethodPost: s.receive})
+	mux.Handle("/sandbox/tax", verbs{http.MethodGet: s.listLinks})
+	mux.Handle("/sandbox/tax/{inn}", verbs{http.MethodPost: s.decideLink})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, fault.New(fault.NoRoute, "no such path: %s", r.URL.Path))
 	})
-	return onlyLoopback(mux)
+	return OnlyLoopback(mux)
 }
 
 type server struct {
-	clock *Clock
-	inbox *Inbox
+	clock  *Clock
+	inbox  *Inbox
+	world  *World
+	widget string
 }
 
-func (s *server) values(http.ResponseWriter, *http.Request) (any, error) { return Values(), nil }
+// kindWidget is the Kind of the origin of the widgets, which is nobody's to
+// choose in a sandbox.
+const kindWidget = "widget"
+
+func (s *server) values(http.ResponseWriter, *http.Request) (any, error) {
+	values := append(Values(), LinkValues()...)
+	if s.widget != "" {
+		values = append(values, Value{Kind: kindWidget, Value: s.widget, Description: "where the widgets are"})
+	}
+	return values, nil
+}
 
 // clockState is the answer of /sandbox/clock.
 type clockState struct {
@@ -106,6 +129,27 @@ func (s *server) receive(w http.ResponseWriter, r *http.Request) (any, error) {
 	return done, nil
 }
 
+func (s *server) listLinks(_ http.ResponseWriter, r *http.Request) (any, error) {
+	return s.world.Links(r.Context())
+}
+
+func (s *server) decideLink(w http.ResponseWriter, r *http.Request) (any, error) {
+	body, err := read(w, r, commandBytesMax)
+	if err != nil {
+		return nil, err
+	}
+	var in struct {
+		Decision string `json:"decision"`
+	}
+	if err := json.Unmarshal(body, &in); err != nil || in.Decision != "confirm" && in.Decision != "reject" {
+		return nil, fault.New(fault.Invalid, `want {"decision":"confirm"} or {"decision":"reject"}`)
+	}
+	if err := s.world.DecideLink(r.Context(), r.PathValue("inn"), in.Decision == "confirm"); err != nil {
+		return nil, err
+	}
+	return done, nil
+}
+
 // done is the answer where there is nothing else to say.
 var done = map[string]string{"status": "ok"}
 
@@ -168,10 +212,10 @@ func reply(w http.ResponseWriter, answer any, err error) {
 // address is the proxy's and not the caller's.
 var proxyHeaders = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"}
 
-// onlyLoopback refuses who is not on this machine: other addresses, requests
+// OnlyLoopback refuses who is not on this machine: other addresses, requests
 // through a proxy, host names that a foreign page has pointed at this machine
 // (DNS rebinding) and foreign pages that send a form here.
-func onlyLoopback(next http.Handler) http.Handler {
+func OnlyLoopback(next http.Handler) http.Handler {
 	pages := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var why string

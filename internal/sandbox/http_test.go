@@ -37,7 +37,7 @@ func decode[T any](t *testing.T, w *httptest.ResponseRecorder) T {
 func newHandler(keys ...sign.PublicKey) (http.Handler, *Clock, *Inbox) {
 	clock := &Clock{}
 	inbox := NewInbox(clock.Now, keys...)
-	return Handler(clock, inbox), clock, inbox
+	return Handler(Site{Clock: clock, Inbox: inbox, Widget: "http://127.0.0.1:40131"}), clock, inbox
 }
 
 func TestOnlyThisMachineIsAnswered(t *testing.T) {
@@ -106,6 +106,8 @@ func TestPathsAndMethods(t *testing.T) {
 		{http.MethodGet, "/sandbox/inbox", http.StatusOK, ""},
 		{http.MethodGet, "/sandbox/inbox/demo", http.StatusOK, ""},
 		{http.MethodDelete, "/sandbox/inbox", http.StatusOK, ""},
+		{http.MethodPost, "/sandbox/tax", http.StatusMethodNotAllowed, "GET"},
+		{http.MethodGet, "/sandbox/tax/500100732259", http.StatusMethodNotAllowed, "POST"},
 		{http.MethodPost, "/sandbox/values", http.StatusMethodNotAllowed, "GET"},
 		{http.MethodPut, "/sandbox/clock", http.StatusMethodNotAllowed, "GET, POST"},
 		{http.MethodPost, "/sandbox/inbox", http.StatusMethodNotAllowed, "DELETE, GET"},
@@ -132,8 +134,11 @@ func TestValuesOverHTTP(t *testing.T) {
 	handler, _, _ := newHandler()
 	w := request(handler, http.MethodGet, "/sandbox/values", "", nil)
 	values := decode[[]map[string]any](t, w)
-	if len(values) != len(Values()) {
-		t.Fatalf("%d values, want %d", len(values), len(Values()))
+	if want := len(Values()) + len(LinkValues()) + 1; len(values) != want {
+		t.Fatalf("%d values, want %d", len(values), want)
+	}
+	if last := values[len(values)-1]; last["kind"] != "widget" || last["value"] != "http://127.0.0.1:40131" {
+		t.Errorf("the last value is %v, want the origin of the widgets", last)
 	}
 	want := map[string]any{"kind": "card", "value": "4242424242424242", "outcome": "succeeded", "description": "paid at once"}
 	if got := fmt.Sprint(values[0]); got != fmt.Sprint(want) {

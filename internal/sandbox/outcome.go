@@ -101,11 +101,12 @@ func text(c rail.Code) string { return fault.Lookup(fault.Code(c)).Text }
 
 // Value is one magic value: whoever pays it gets the outcome.
 type Value struct {
-	// Kind is a method, or "amount" for the kopecks of any method.
+	// Kind is a method, "amount" for the kopecks of any method, "inn" for a
+	// self-employed person, or "widget" for the origin of the widgets.
 	Kind string `json:"kind"`
 	// Value is the field as the API takes it; an amount is its decimal digits.
 	Value   string  `json:"value"`
-	Outcome Outcome `json:"outcome"`
+	Outcome Outcome `json:"outcome,omitempty"`
 	// ErrorCode is the code of the payout that fails by it, or by its time-out.
 	ErrorCode   fault.Code `json:"error_code,omitempty"`
 	Description string     `json:"description"`
