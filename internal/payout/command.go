@@ -251,6 +251,8 @@ type later struct {
 	due time.Time
 }
 
+func (l *later) reads(names *store.Reads) { names.Sessions = append(names.Sessions, l.task.SessionKey) }
+
 func (l *later) decide(t *tx) (Answer, error) {
 	s, p, err := l.payout(t, true)
 	if err != nil || l.gone(t, p) {
@@ -278,6 +280,11 @@ func (x *expire) decide(t *tx) (Answer, error) {
 // intent promises a payment to the rail before the rail is called: after it,
 // a crash leaves a question to ask and never a second payment.
 type intent struct{ errand }
+
+// reads names no book: a promise books nothing and tells the partner nothing.
+func (n *intent) reads(names *store.Reads) {
+	names.Sessions = append(names.Sessions, n.task.SessionKey)
+}
 
 func (n *intent) decide(t *tx) (Answer, error) {
 	s, p, err := n.payout(t, true)

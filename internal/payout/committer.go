@@ -8,6 +8,7 @@ import (
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
@@ -16,12 +17,36 @@ const (
 	queueMax = 4096 // commands that wait; more are refused at once
 )
 
+// committer is one stream of transactions, each of which waits for the one
+// before it.
+type committer struct {
+	queue chan *pending
+	ended chan struct{}
+}
+
+// committerOf is the one that a command goes to. What moves money waits for its
+// project's book, so it has a stream of its own where there are two: the other
+// one never waits for a book, and works while this one waits for the disk.
+func (e *Engine) committerOf(names *store.Reads) *committer {
+	if len(names.Books) > 0 {
+		return e.committers[0]
+	}
+	return e.committers[len(e.committers)-1]
+}
+
 // pending is a command that waits for its batch.
 type pending struct {
 	command
+	names  store.Reads
 	answer Answer
 	err    error
 	done   chan struct{}
+}
+
+func newPending(c command) *pending {
+	p := &pending{command: c, done: make(chan struct{})}
+	c.reads(&p.names)
+	return p
 }
 
 // do puts a command through the door and waits until it is committed or
@@ -39,7 +64,7 @@ func (e *Engine) report(ctx context.Context, c command) error {
 }
 
 func (e *Engine) put(ctx context.Context, c command, patient bool) (Answer, error) {
-	p := &pending{command: c, done: make(chan struct{})}
+	p := newPending(c)
 	if err := e.enqueue(ctx, p, patient); err != nil {
 		return Answer{}, err
 	}
@@ -57,8 +82,9 @@ func (e *Engine) enqueue(ctx context.Context, p *pending, patient bool) error {
 	if e.closed {
 		return fault.New(fault.Busy, "the server is stopping; send the same request again")
 	}
+	queue := e.committerOf(&p.names).queue
 	select {
-	case e.queue <- p:
+	case queue <- p:
 		return nil
 	default:
 	}
@@ -66,7 +92,7 @@ func (e *Engine) enqueue(ctx context.Context, p *pending, patient bool) error {
 		return fault.New(fault.Busy, "too busy; send the same request again later")
 	}
 	select {
-	case e.queue <- p:
+	case queue <- p:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -75,15 +101,15 @@ func (e *Engine) enqueue(ctx context.Context, p *pending, patient bool) error {
 
 // commitLoop gathers what came while the last batch was in flight, without a
 // timer, and commits it together. It ends when the queue is closed and empty.
-func (e *Engine) commitLoop() {
-	defer close(e.committed)
+func (e *Engine) commitLoop(c *committer) {
+	defer close(c.ended)
 	gathered := make([]*pending, 0, batchMax)
-	for first := range e.queue {
+	for first := range c.queue {
 		gathered = append(gathered[:0], first)
 	gather:
 		for len(gathered) < batchMax {
 			select {
-			case p, open := <-e.queue:
+			case p, open := <-c.queue:
 				if !open {
 					break gather
 				}
@@ -130,7 +156,10 @@ func (e *Engine) write(commands []*pending) (*batch, error) {
 	ctx := context.Background() // what is in the queue is committed, whoever still waits
 	var reads store.Reads
 	for _, p := range commands {
-		p.reads(&reads)
+		reads.Sessions = append(reads.Sessions, p.names.Sessions...)
+		reads.Outbox = append(reads.Outbox, p.names.Outbox...)
+		reads.Books = append(reads.Books, p.names.Books...)
+		reads.Keys = append(reads.Keys, p.names.Keys...)
 	}
 	number := id.Batch(e.ids.Next())
 	var b *batch
@@ -175,10 +204,18 @@ func (e *Engine) handOver(b *batch) {
 	for _, k := range b.changes.TasksDone {
 		e.tasksWorker.forget(k)
 	}
+	sealed := make(map[id.Card]*vault.Sealed, len(b.changes.Cards))
+	for i := range b.changes.Cards {
+		sealed[b.changes.Cards[i].ID] = &b.changes.Cards[i]
+	}
 	for i := range b.changes.Tasks {
 		task := &b.changes.Tasks[i]
 		if task.Owner == e.node {
-			e.tasksWorker.add(newJob(*task, b.rows.Sessions[task.SessionKey], b.now))
+			j := newJob(*task, b.rows.Sessions[task.SessionKey], b.now)
+			if p := j.payout(); p != nil && p.Details.Instrument.Card != nil {
+				j.card = sealed[p.Details.Instrument.Card.Sealed]
+			}
+			e.tasksWorker.add(j)
 		} else {
 			e.tasksWorker.forget(task.TaskKey)
 		}

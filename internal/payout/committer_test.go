@@ -49,7 +49,7 @@ func (panicking) decide(*tx) (Answer, error) { panic("a fault of ours") }
 func deposits(l *lab, references ...string) []*pending {
 	var all []*pending
 	for _, r := range references {
-		all = append(all, &pending{command: &deposit{l.project, 100, r}, done: make(chan struct{})})
+		all = append(all, newPending(&deposit{l.project, 100, r}))
 	}
 	return all
 }
@@ -122,7 +122,7 @@ func TestFailedBatch(t *testing.T) {
 func TestPanicCostsItsNeighboursNothing(t *testing.T) {
 	l := newLab(t)
 	batch := deposits(l, "a", "b")
-	batch = append(batch, &pending{command: panicking{}, done: make(chan struct{})})
+	batch = append(batch, newPending(panicking{}))
 	batch[1], batch[2] = batch[2], batch[1]
 	l.engine.commit(batch)
 	if batch[0].err != nil || batch[2].err != nil || fault.CodeOf(batch[1].err) != fault.Internal {

@@ -65,6 +65,9 @@ type Options struct {
 	// Roles are what Run does on this node; nil means all of them. What a node
 	// does not do it leaves to others that share the database.
 	Roles []Role
+	// Committers is how many transactions may be under way at a time: 1, which 0
+	// stands for as well, or 2 where the store can write two at a time.
+	Committers int
 	// QueryGapMax bounds the gaps between questions about an unclear payout;
 	// 0 means 5 minutes.
 	QueryGapMax time.Duration
@@ -106,11 +109,10 @@ type Engine struct {
 	lease      time.Duration // how long a claim holds without being renewed
 	projects   projects
 
-	intake    sync.RWMutex // guards closed and the closing of queue
-	closed    bool
-	closing   sync.Once
-	queue     chan *pending
-	committed chan struct{} // closed when the committer has ended
+	intake     sync.RWMutex // guards closed and the closing of the queues
+	closed     bool
+	closing    sync.Once
+	committers []*committer
 
 	tasksWorker *taskWorker
 	hooks       *hookWorker
@@ -132,10 +134,12 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	e := &Engine{
 		store: o.Store, vault: o.Vault, rails: o.Rails, byName: map[string]rail.Rail{}, serverKeys: o.ServerKeys,
 		sandbox: o.Sandbox, gapMax: o.QueryGapMax, real: time.Now, log: o.Log, metrics: newMetrics(o.Metrics),
-		now:   func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
-		ids:   o.IDs,
-		node:  newNode(),
-		queue: make(chan *pending, queueMax), committed: make(chan struct{}),
+		now:  func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
+		ids:  o.IDs,
+		node: newNode(),
+	}
+	for range max(o.Committers, 1) {
+		e.committers = append(e.committers, &committer{queue: make(chan *pending, queueMax), ended: make(chan struct{})})
 	}
 	for _, r := range o.Rails {
 		e.byName[r.Name()] = r
@@ -160,7 +164,9 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err := e.loadProjects(ctx); err != nil {
 		return nil, err
 	}
-	go e.commitLoop()
+	for _, c := range e.committers {
+		go e.commitLoop(c)
+	}
 	return e, nil
 }
 
@@ -191,10 +197,14 @@ func (e *Engine) Close() {
 	e.intake.Lock()
 	if !e.closed {
 		e.closed = true
-		close(e.queue)
+		for _, c := range e.committers {
+			close(c.queue)
+		}
 	}
 	e.intake.Unlock()
-	<-e.committed
+	for _, c := range e.committers {
+		<-c.ended
+	}
 	e.closing.Do(e.freeNumber)
 }
 
@@ -384,17 +394,20 @@ func (e *Engine) sealed(c Call, r *wire.Request) (*vault.Sealed, error) {
 }
 
 // opener opens the card of a payout for one call of a rail; nil for other
-// methods.
-func (e *Engine) opener(p id.Project, i *instrument.Instrument) rail.Opener {
+// methods. A nil card is read from the store when it is needed.
+func (e *Engine) opener(p id.Project, i *instrument.Instrument, card *vault.Sealed) rail.Opener {
 	if i.Card == nil {
 		return nil
 	}
 	return func(ctx context.Context) ([]byte, error) {
-		card, err := e.store.Card(ctx, p, i.Card.Sealed)
+		if card != nil {
+			return e.vault.Open(*card)
+		}
+		sealed, err := e.store.Card(ctx, p, i.Card.Sealed)
 		if err != nil {
 			return nil, err
 		}
-		return e.vault.Open(card)
+		return e.vault.Open(sealed)
 	}
 }
 

@@ -7,12 +7,14 @@ import (
 
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/vault"
 )
 
 // job is a task that this node has in memory.
 type job struct {
 	store.Task
 	session  *session.Session // as it was when the task was made; nil to read it
+	card     *vault.Sealed    // that the payout goes to, where the task was made with it
 	rail     string           // of its payout; "" as long as that is not read
 	failures int              // tries in a row that failed by a fault of ours
 	// asking puts the job above the bounds of memory: nothing is sent before it

@@ -814,7 +814,8 @@ func TestBusy(t *testing.T) {
 	if err := l.confirm(1); fault.CodeOf(err) != fault.Busy {
 		t.Errorf("a closed engine answers %v", err)
 	}
-	full := &Engine{queue: make(chan *pending)}
+	queue := make(chan *pending)
+	full := &Engine{committers: []*committer{{queue: queue}}}
 	if _, err := full.do(t.Context(), &deposit{}); fault.CodeOf(err) != fault.Busy {
 		t.Errorf("a full queue answers %v", err)
 	}
@@ -822,7 +823,7 @@ func TestBusy(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	reported := make(chan error)
 	go func() { reported <- full.report(ctx, &deposit{}) }()
-	p := <-full.queue
+	p := <-queue
 	close(p.done)
 	if err := <-reported; err != nil {
 		t.Errorf("a worker's report: %v", err)

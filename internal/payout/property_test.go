@@ -33,7 +33,7 @@ func TestAnySequenceKeepsTheBooks(t *testing.T) {
 			"batch": func(rt *rapid.T) {
 				commands := make([]*pending, rapid.IntRange(1, 8).Draw(rt, "commands"))
 				for i := range commands {
-					commands[i] = &pending{command: m.command(rt), done: make(chan struct{})}
+					commands[i] = newPending(m.command(rt))
 				}
 				l.engine.commit(commands)
 				for _, c := range commands {

@@ -13,6 +13,7 @@ import (
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/rail"
 )
 
@@ -214,7 +215,7 @@ func (w *taskWorker) try(ctx context.Context, j *job) error {
 	}
 	switch j.Kind {
 	case store.TaskCheck:
-		return w.check(ctx, with, p)
+		return w.check(ctx, with, p, j.card)
 	case store.TaskExpire:
 		return w.report(ctx, &expire{with})
 	case store.TaskSend:
@@ -246,7 +247,7 @@ func order(p *session.Payout) rail.Order {
 
 // check asks the rail about the recipient until it answers or the payout's
 // deadline has passed.
-func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout) error {
+func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout, card *vault.Sealed) error {
 	found := &checked{errand: with}
 	refuse := func(code fault.Code) { found.refused, found.text = code, fault.Lookup(code).Text }
 	account := p.Details.Instrument.Account
@@ -265,7 +266,7 @@ func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout) 
 		limited, cancel := context.WithTimeout(ctx, min(left, checkTimeout))
 		defer cancel()
 		verdict, err := guarded(func() (rail.Verdict, error) {
-			return moves.Check(limited, order(p), w.opener(with.task.Project, p.Details.Instrument))
+			return moves.Check(limited, order(p), w.opener(with.task.Project, p.Details.Instrument, card))
 		})
 		switch {
 		case ctx.Err() != nil:
@@ -291,28 +292,30 @@ func (w *taskWorker) send(ctx context.Context, with errand, p *session.Payout) e
 	if !ok {
 		return w.report(ctx, &abort{with, fault.RoutingInternal})
 	}
-	if card := p.Details.Instrument.Card; card != nil {
-		_, err := w.store.Card(ctx, with.task.Project, card.Sealed)
+	var card *vault.Sealed
+	if shown := p.Details.Instrument.Card; shown != nil {
+		sealed, err := w.store.Card(ctx, with.task.Project, shown.Sealed)
 		switch {
 		case err != nil && fault.CodeOf(err) == fault.NotFound:
 			return w.report(ctx, &abort{with, fault.Internal})
 		case err != nil:
 			return err // nothing has been promised to the rail yet
 		}
+		card = &sealed
 	}
 	if err := w.report(ctx, &intent{with}); err != nil {
 		return err
 	}
-	return w.call(ctx, with, p, moves)
+	return w.call(ctx, with, p, moves, card)
 }
 
 // call hands an intended payment to its rail. Whatever goes wrong from here on
 // is unknown, not failed; the task that asks about it was made with the intent.
-func (w *taskWorker) call(ctx context.Context, with errand, p *session.Payout, moves rail.Rail) error {
+func (w *taskWorker) call(ctx context.Context, with errand, p *session.Payout, moves rail.Rail, card *vault.Sealed) error {
 	limited, cancel := context.WithTimeout(ctx, moves.Terms().SendDeadline)
 	defer cancel()
 	says, err := guarded(func() (rail.Outcome, error) {
-		return moves.Send(limited, order(p), w.opener(with.task.Project, p.Details.Instrument))
+		return moves.Send(limited, order(p), w.opener(with.task.Project, p.Details.Instrument, card))
 	})
 	if err != nil {
 		w.log.Warn("send not answered", "rail", p.Rail, "payout", p.ID, "error", err)
@@ -348,7 +351,7 @@ func (w *taskWorker) query(ctx context.Context, with errand, p *session.Payout) 
 		return err
 	}
 	if found.again {
-		return w.call(ctx, with, p, moves)
+		return w.call(ctx, with, p, moves, nil)
 	}
 	return nil
 }
