@@ -117,12 +117,29 @@ func (t *tx) seal(card *vault.Sealed) {
 	}
 }
 
-// confirm releases all payouts of a session that awaits it.
-func (t *tx) confirm(s *session.Session, c Call) error {
+// confirm releases all payouts of a session that awaits it. What it returns is
+// what the answer shows: confirmed, though they may have been promised to their
+// rails by then.
+func (t *tx) confirm(s *session.Session, c Call) (*session.Session, error) {
 	if s.Show().NextAction != "confirm" {
-		return fault.New(fault.WrongState, "session %s does not await confirmation", s.ID)
+		return nil, fault.New(fault.WrongState, "session %s does not await confirmation", s.ID)
 	}
-	return t.each(s, session.Awaiting, session.Confirm, c.Project, nil)
+	shown := s.Clone()
+	if err := t.each(s, session.Awaiting, session.Confirm, c.Project, nil); err != nil {
+		return nil, err
+	}
+	t.confirmed(shown)
+	return shown, nil
+}
+
+// confirmed shows a session whose payouts have just ceased to await.
+func (t *tx) confirmed(s *session.Session) {
+	s.UpdatedAt = t.now
+	for i := range s.Payouts {
+		if s.Payouts[i].State == session.Awaiting {
+			s.Payouts[i].State = session.Confirmed
+		}
+	}
 }
 
 // cancel ends a session that is created or awaits confirmation. What it
@@ -144,12 +161,7 @@ func (t *tx) cancel(s *session.Session, c Call) (*session.Session, error) {
 	if err := t.each(s, session.Awaiting, session.Cancel, c.Project, fails(fault.CancelledByPartner)); err != nil {
 		return nil, err
 	}
-	before.UpdatedAt = t.now
-	for i := range before.Payouts {
-		if before.Payouts[i].State == session.Awaiting {
-			before.Payouts[i].State = session.Confirmed
-		}
-	}
+	t.confirmed(before)
 	return before, nil
 }
 
@@ -277,8 +289,7 @@ func (x *expire) decide(t *tx) (Answer, error) {
 	return Answer{}, nil
 }
 
-// intent promises a payment to the rail before the rail is called: after it,
-// a crash leaves a question to ask and never a second payment.
+// intent promises a payment that could not be promised when it was confirmed.
 type intent struct{ errand }
 
 // reads names no book: a promise books nothing and tells the partner nothing.
@@ -294,11 +305,34 @@ func (n *intent) decide(t *tx) (Answer, error) {
 	if p.State != session.Confirmed {
 		return Answer{}, fault.New(fault.WrongState, "payout %s is %s", p.ID, p.State)
 	}
-	p.Attempt, p.SentAt = p.Attempt+1, t.now
-	if err := t.step(s, p, session.Send, n.project, nil); err != nil {
+	if err := t.promise(s, p, n.project); err != nil {
 		return Answer{}, err
 	}
-	t.attempt(s, p, store.AttemptOpen)
+	t.reschedule(s, p, session.Confirmed, 0, t.firstDue(p, n.project))
+	t.put(s)
+	return Answer{}, nil
+}
+
+// unkept ends a payout whose promise can't be kept: the rail was not called,
+// and the worker that knows this is the only one that could have called it.
+type unkept struct {
+	errand
+	attempt int
+	code    fault.Code
+}
+
+func (u *unkept) decide(t *tx) (Answer, error) {
+	s, p, err := u.payout(t, true)
+	if err != nil {
+		return Answer{}, err
+	}
+	if p.State != session.Sent || p.Attempt != u.attempt {
+		return Answer{}, fault.New(fault.WrongState, "payout %s is %s", p.ID, p.State)
+	}
+	if err := t.step(s, p, session.Decline, u.project, fails(u.code)); err != nil {
+		return Answer{}, err
+	}
+	t.attempt(s, p, store.AttemptDeclined)
 	t.put(s)
 	return Answer{}, nil
 }

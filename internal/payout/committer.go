@@ -220,6 +220,9 @@ func (e *Engine) handOver(b *batch) {
 			e.tasksWorker.forget(task.TaskKey)
 		}
 	}
+	for _, k := range b.calls {
+		e.tasksWorker.keep(&job{Task: store.Task{TaskKey: k, Due: b.now}, session: b.rows.Sessions[k.SessionKey], promised: true})
+	}
 	for i := range b.changes.Events {
 		if event := &b.changes.Events[i]; event.Owner == e.node && event.Status == webhook.Pending {
 			e.hooks.add(*event)

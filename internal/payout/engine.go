@@ -298,7 +298,7 @@ func (e *Engine) Confirm(ctx context.Context, c Call, r wire.Request) (Answer, e
 			return nil, err
 		}
 		t.put(s)
-		return s, t.confirm(s, c)
+		return t.confirm(s, c)
 	}})
 }
 

@@ -20,7 +20,10 @@ type job struct {
 	// asking puts the job above the bounds of memory: nothing is sent before it
 	// is done.
 	asking bool
-	lane   *lane // whose memory it takes
+	// promised says that the intent is committed: the rail is called with no
+	// more ado. There is no row of such a task; the question about it is one.
+	promised bool
+	lane     *lane // whose memory it takes
 }
 
 // newJob keeps the session of what is due at once only: most of the questions
@@ -66,6 +69,29 @@ func (w *taskWorker) laneOf(rail string, kind store.TaskKind) *lane {
 	return w.lanes[laneOther]
 }
 
+// ready reports whether this node may promise a payment to a rail in the commit
+// that confirms it, because it can call the rail right after.
+func (w *taskWorker) ready(rail string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l, ok := w.lanes[rail]
+	return ok && w.sending != nil && l.rows < laneRowsMax
+}
+
+// keep keeps a promise. Where the worker has stopped since it was made, the
+// question about the payout finds that the rail never saw it.
+func (w *taskWorker) keep(j *job) {
+	j.Fence = j.session.Fence
+	j.rail = j.payout().Rail
+	w.hold(j)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sending != nil {
+		calls := w.sending
+		w.wg.Go(func() { w.work(calls, j) })
+	}
+}
+
 // room reports whether this node should keep another such task in memory.
 func (w *taskWorker) room(rail string, kind store.TaskKind) bool {
 	if !w.mine {
@@ -96,7 +122,7 @@ func (w *taskWorker) enter(j *job, l *lane) bool {
 	if w.held[j.TaskKey] != j || j.lane == l {
 		return true
 	}
-	if l.rows >= laneRowsMax && !j.asking {
+	if l.rows >= laneRowsMax && !j.asking && !j.promised {
 		return false
 	}
 	j.lane.rows--

@@ -133,7 +133,7 @@ func (m *model) command(rt *rapid.T) command {
 		payout := id.Payout(e.ids.Next())
 		return ask(false, func(t *tx, s *session.Session) error { return t.begin(s, payout, c, session.Details{}) })
 	case "confirm":
-		return ask(false, func(t *tx, s *session.Session) error { return t.confirm(s, c) })
+		return ask(false, func(t *tx, s *session.Session) error { _, err := t.confirm(s, c); return err })
 	case "cancel":
 		return ask(true, func(t *tx, s *session.Session) error { _, err := t.cancel(s, c); return err })
 	case "tried":

@@ -29,6 +29,7 @@ type batch struct {
 	events   map[store.EventKey]int
 	tasks    map[store.TaskKey]taskChange
 	order    []store.TaskKey
+	calls    []store.TaskKey
 }
 
 // taskChange is the last word on a task: to be written, or done with.
@@ -82,6 +83,7 @@ type tx struct {
 	own   store.Changes
 	book  *ledger.Book // loaded for this command; one command moves one project's money
 	tasks []taskChange
+	calls []store.TaskKey // rails to be called once this is committed
 }
 
 // session returns a copy of a session that the command named, to be changed
@@ -131,6 +133,24 @@ func (t *tx) post(p id.Project, e ledger.Entry) error {
 // and its webhook, together. note, if not nil, writes down on the payout what
 // the partner is told with it.
 func (t *tx) step(s *session.Session, p *session.Payout, e session.Event, project *partner.Project, note func(*session.Payout)) error {
+	before := p.State
+	if err := t.enter(s, p, e, project, note); err != nil {
+		return err
+	}
+	if p.State == session.Confirmed && t.tasksWorker.ready(p.Rail) {
+		if err := t.promise(s, p, project); err != nil {
+			return err
+		}
+		t.calls = append(t.calls, store.TaskKey{
+			SessionKey: store.SessionKey{Project: s.Project, Session: s.ID}, Payout: p.ID, Kind: store.TaskSend,
+		})
+	}
+	t.reschedule(s, p, before, 0, t.firstDue(p, project))
+	return nil
+}
+
+// enter is step without the task.
+func (t *tx) enter(s *session.Session, p *session.Payout, e session.Event, project *partner.Project, note func(*session.Payout)) error {
 	step, err := session.Next(p.State, e)
 	if err != nil {
 		return err
@@ -138,7 +158,6 @@ func (t *tx) step(s *session.Session, p *session.Payout, e session.Event, projec
 	if err := t.move(s, p, step.Move); err != nil {
 		return err
 	}
-	before := p.State
 	p.State = step.To
 	if note != nil {
 		note(p)
@@ -147,10 +166,20 @@ func (t *tx) step(s *session.Session, p *session.Payout, e session.Event, projec
 		p.FinishedAt = t.now
 	}
 	s.State, s.UpdatedAt = p.State, t.now
-	t.reschedule(s, p, before, 0, t.firstDue(p, project))
 	if step.Hook != session.Silent && s.Settled(step.Hook) {
 		return t.emit(s, step.Hook, project)
 	}
+	return nil
+}
+
+// promise commits the intent to send a confirmed payout, before its rail is
+// called: after it, a crash leaves a question to ask and never a second payment.
+func (t *tx) promise(s *session.Session, p *session.Payout, project *partner.Project) error {
+	p.Attempt, p.SentAt = p.Attempt+1, t.now
+	if err := t.enter(s, p, session.Send, project, nil); err != nil {
+		return err
+	}
+	t.attempt(s, p, store.AttemptOpen)
 	return nil
 }
 
@@ -307,6 +336,7 @@ func (t *tx) accept() {
 	for _, k := range t.own.Keys {
 		b.rows.Keys[k.KeyRef] = k
 	}
+	b.calls = append(b.calls, t.calls...)
 	c.Keys = append(c.Keys, t.own.Keys...)
 	c.Entries = append(c.Entries, t.own.Entries...)
 	c.Attempts = append(c.Attempts, t.own.Attempts...)

@@ -38,6 +38,9 @@ type taskWorker struct {
 	lanes  map[string]*lane
 
 	mu sync.Mutex
+	// sending is the context of calls while payments may be promised; nil before
+	// everything under way has been asked about, and while the worker stops.
+	sending context.Context
 	// held has the one job of each task that counts: a job that is not here has
 	// been overtaken by a later commit or claim. Their leases are renewed.
 	held map[store.TaskKey]*job
@@ -72,6 +75,7 @@ func (w *taskWorker) wake() {
 func (w *taskWorker) run(ctx, calls context.Context) {
 	w.wg.Go(func() { w.agenda.run(ctx, func(j *job) { w.start(calls, j) }) })
 	w.ask(ctx, calls)
+	w.promise(ctx, calls)
 	tick := time.NewTicker(pollGap)
 	defer tick.Stop()
 	for ctx.Err() == nil {
@@ -89,7 +93,19 @@ func (w *taskWorker) run(ctx, calls context.Context) {
 		case <-w.poll:
 		}
 	}
+	w.promise(ctx, nil)
 	w.wg.Wait()
+}
+
+// promise lets commits promise payments, whose calls get the context of calls;
+// or no longer, with nil.
+func (w *taskWorker) promise(ctx, calls context.Context) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if ctx.Err() != nil {
+		calls = nil
+	}
+	w.sending = calls
 }
 
 // ask runs the questions that an earlier run left open, each once, and then
@@ -200,7 +216,7 @@ func (w *taskWorker) try(ctx context.Context, j *job) error {
 	if !w.enter(j, l) {
 		return errCrowded
 	}
-	if j.Kind == store.TaskSend { // before it takes a place that a question may need
+	if j.Kind == store.TaskSend && !j.promised { // before it takes a place that a question may need
 		select {
 		case <-w.asked:
 		case <-ctx.Done():
@@ -219,6 +235,9 @@ func (w *taskWorker) try(ctx context.Context, j *job) error {
 	case store.TaskExpire:
 		return w.report(ctx, &expire{with})
 	case store.TaskSend:
+		if j.promised {
+			return w.fulfil(ctx, with, p)
+		}
 		return w.send(ctx, with, p)
 	case store.TaskQuery:
 		return w.query(ctx, with, p)
@@ -306,13 +325,35 @@ func (w *taskWorker) send(ctx context.Context, with errand, p *session.Payout) e
 	if err := w.report(ctx, &intent{with}); err != nil {
 		return err
 	}
-	return w.call(ctx, with, p, moves, card)
+	return w.call(ctx, with, p, moves, card, w.now().Add(moves.Terms().SendDeadline))
+}
+
+// fulfil calls the rail that a commit has promised to call, unless so much time
+// has gone by that somebody may have asked about the payment.
+func (w *taskWorker) fulfil(ctx context.Context, with errand, p *session.Payout) error {
+	moves := w.byName[p.Rail]
+	until := p.SentAt.Add(moves.Terms().SendDeadline)
+	var card *vault.Sealed
+	if shown := p.Details.Instrument.Card; shown != nil {
+		sealed, err := w.store.Card(ctx, with.task.Project, shown.Sealed)
+		switch {
+		case err != nil && fault.CodeOf(err) == fault.NotFound:
+			return w.report(ctx, &unkept{with, p.Attempt, fault.Internal})
+		case err != nil:
+			return err
+		}
+		card = &sealed
+	}
+	if p.State != session.Sent || !w.now().Before(until) {
+		return fault.New(fault.Stale, "the time of the call has passed")
+	}
+	return w.call(ctx, with, p, moves, card, until)
 }
 
 // call hands an intended payment to its rail. Whatever goes wrong from here on
 // is unknown, not failed; the task that asks about it was made with the intent.
-func (w *taskWorker) call(ctx context.Context, with errand, p *session.Payout, moves rail.Rail, card *vault.Sealed) error {
-	limited, cancel := context.WithTimeout(ctx, moves.Terms().SendDeadline)
+func (w *taskWorker) call(ctx context.Context, with errand, p *session.Payout, moves rail.Rail, card *vault.Sealed, until time.Time) error {
+	limited, cancel := context.WithTimeout(ctx, until.Sub(w.now()))
 	defer cancel()
 	says, err := guarded(func() (rail.Outcome, error) {
 		return moves.Send(limited, order(p), w.opener(with.task.Project, p.Details.Instrument, card))
@@ -351,7 +392,7 @@ func (w *taskWorker) query(ctx context.Context, with errand, p *session.Payout) 
 		return err
 	}
 	if found.again {
-		return w.call(ctx, with, p, moves, nil)
+		return w.call(ctx, with, p, moves, nil, w.now().Add(moves.Terms().SendDeadline))
 	}
 	return nil
 }
