@@ -85,7 +85,7 @@ func open(ctx context.Context, f folder, log *slog.Logger, simulated bool, may p
 	}
 	options := payout.Options{
 		Store: i.store, Vault: sealer, Rails: map[instrument.Kind]rail.Rail{}, ServerKeys: i.keys,
-		Now: i.clock.Now, Log: log, Metrics: i.metrics,
+		Committers: f.db.committers(), Now: i.clock.Now, Log: log, Metrics: i.metrics,
 	}
 	if simulated {
 		options.Rails, options.Sandbox, options.QueryGapMax = i.world.Rails(), true, sandboxQueryGap
