@@ -156,10 +156,7 @@ func (e *Engine) write(commands []*pending) (*batch, error) {
 	ctx := context.Background() // what is in the queue is committed, whoever still waits
 	var reads store.Reads
 	for _, p := range commands {
-		reads.Sessions = append(reads.Sessions, p.names.Sessions...)
-		reads.Outbox = append(reads.Outbox, p.names.Outbox...)
-		reads.Books = append(reads.Books, p.names.Books...)
-		reads.Keys = append(reads.Keys, p.names.Keys...)
+		reads.Add(&p.names)
 	}
 	number := id.Batch(e.ids.Next())
 	var b *batch

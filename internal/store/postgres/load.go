@@ -96,11 +96,20 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 			return each(r, codec.ScanBook, func(b *ledger.Book) { rows.Books[b.Project] = b })
 		})
 	}
+	if len(w.outbox) > 0 {
+		// Whoever adds an event has its session's lock. So who reads the events
+		// needs it as well, or would not see one that is added meanwhile.
+		projects, numbers := columns(w.outbox)
+		b.Queue(loadSessions, projects, numbers).Query(func(r pgx.Rows) error {
+			return each(r, codec.ScanSession, func(s *session.Session) {
+				if _, named := slices.BinarySearchFunc(w.sessions, keyOf(s), compareSessions); named {
+					rows.Sessions[keyOf(s)] = s
+				}
+			})
+		})
+	}
 	if len(w.sessions) > 0 {
 		projects, numbers := columns(w.sessions)
-		b.Queue(loadSessions, projects, numbers).Query(func(r pgx.Rows) error {
-			return each(r, codec.ScanSession, func(s *session.Session) { rows.Sessions[keyOf(s)] = s })
-		})
 		b.Queue(loadPayouts, projects, numbers).Query(func(r pgx.Rows) error {
 			return each(r, codec.ScanPayout, func(p codec.OwnedPayout) {
 				if s := rows.Sessions[p.SessionKey]; s != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/store/postgres/pgtest"
+	"github.com/payoutd/payoutd/internal/webhook"
 )
 
 // node is one server process of an installation, with what it logs.
@@ -538,4 +539,42 @@ func TestReadOnlyDatabase(t *testing.T) {
 		t.Errorf("after the quiet: %v", err)
 	}
 	n.wantAvailable("p", 2)
+}
+
+// TestOutboxWaitsForItsSession has one node add an event to a session while
+// another writes down that the event before it was delivered: it must see the
+// new one, which it has to let go.
+func TestOutboxWaitsForItsSession(t *testing.T) {
+	url := newDatabase(t)
+	adds, reads := join(t, url, 1), join(t, url, 2)
+	k := store.SessionKey{Project: "p", Session: 7}
+	event := func(n int) webhook.Event {
+		return webhook.Event{Project: k.Project, Session: k.Session, N: n, ID: id.Event(n), Status: webhook.Pending}
+	}
+	batch := adds.next()
+	adds.must(adds.Commit(t.Context(), store.Reads{}, func(*store.Rows) (*store.Changes, error) {
+		s := &session.Session{Project: k.Project, ID: k.Session, State: session.Checking, Events: 1}
+		return &store.Changes{Batch: batch, Sessions: []*session.Session{s}, Events: []webhook.Event{event(1)}}, nil
+	}))
+
+	var (
+		seen []webhook.Event
+		done = make(chan error, 1)
+	)
+	batch = adds.next()
+	adds.must(adds.Commit(t.Context(), store.Reads{Sessions: []store.SessionKey{k}}, func(rows *store.Rows) (*store.Changes, error) {
+		go func() {
+			done <- reads.Commit(t.Context(), store.Reads{Outbox: []store.SessionKey{k}}, func(rows *store.Rows) (*store.Changes, error) {
+				seen = rows.Outbox[k]
+				return nil, nil
+			})
+		}()
+		awaitLock(t, url)
+		s := rows.Sessions[k]
+		s.Events++
+		return &store.Changes{Batch: batch, Sessions: []*session.Session{s}, Events: []webhook.Event{event(2)}}, nil
+	}))
+	if err := <-done; err != nil || len(seen) != 2 {
+		t.Errorf("%d events of the outbox, error %v; want both", len(seen), err)
+	}
 }
