@@ -38,6 +38,7 @@ type grammar struct {
 	Project projectCommand `cmd:"" help:"Partners and their settings."`
 	Deposit depositCommand `cmd:"" help:"Book money that a partner has brought in, once per reference."`
 	Check   checkCommand   `cmd:"" help:"Prove the books."`
+	Copy    copyCommand    `cmd:"" help:"Move a stopped installation to another database."`
 	Payout  payoutCommand  `cmd:"" help:"The partner's side of the API, from the shell."`
 	Config  configCommand  `cmd:"" help:"Print the settings that serve would run with; secrets are hidden."`
 	Bench   benchCommand   `cmd:"" help:"Measure how many payouts this machine makes, on an empty database."`

@@ -20,6 +20,7 @@ import (
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/payout"
+	"github.com/payoutd/payoutd/internal/relocate"
 	"github.com/payoutd/payoutd/internal/sandbox"
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/vault"
@@ -70,6 +71,9 @@ func open(ctx context.Context, f folder, log *slog.Logger, simulated bool, may p
 		}
 	}()
 	if i.store, err = f.db.open(ctx, log); err != nil {
+		return nil, err
+	}
+	if err := relocate.Moved(ctx, i.store); err != nil {
 		return nil, err
 	}
 	keys, err := i.openKeys(ctx, may)
