@@ -62,7 +62,7 @@ func (r *Report) Rows() (sum int64) {
 // compared, and every table is read back and compared value by value. After
 // that the source is marked, so that nobody goes on with it.
 //
-// Leases are voided: who held them has ended. All else stays as it is.
+// Leases end: who held them has ended. All else stays as it is.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.Say == nil {
 		o.Say = func(string, ...any) {}
@@ -146,7 +146,7 @@ func (m *move) copy(ctx context.Context, t store.Table, from store.Dump, to stor
 	began := m.Now()
 	var sum digest
 	err := to.Append(ctx, t, func(yield func([]any, error) bool) {
-		for row, err := range adapted(t, from.Rows(ctx, t)) {
+		for row, err := range adapted(t, began, from.Rows(ctx, t)) {
 			if err == nil {
 				if err = sum.add(row); err == nil && sum.rows%sayEvery == 0 {
 					m.Say("copied %d rows of %s", sum.rows, t.Name)
@@ -165,9 +165,10 @@ func (m *move) copy(ctx context.Context, t store.Table, from store.Dump, to stor
 	return sum, nil
 }
 
-// adapted are the rows of a table as they should be in the target: without the
-// leases of those who have ended, and without the mark of an earlier move.
-func adapted(t store.Table, rows iter.Seq2[[]any, error]) iter.Seq2[[]any, error] {
+// adapted are the rows of a table as they should be in the target: nobody has a
+// lease, and the mark of an earlier move is gone. Of a node number it stays known
+// since when it has been free, because the one that was free for longest is next.
+func adapted(t store.Table, now time.Time, rows iter.Seq2[[]any, error]) iter.Seq2[[]any, error] {
 	owner, lease := slices.Index(t.Columns, "owner"), slices.Index(t.Columns, "lease")
 	name := -1
 	if t.Name == "settings" {
@@ -176,7 +177,11 @@ func adapted(t store.Table, rows iter.Seq2[[]any, error]) iter.Seq2[[]any, error
 	return func(yield func([]any, error) bool) {
 		for row, err := range rows {
 			if err == nil && owner >= 0 && lease >= 0 {
+				until, _ := row[lease].(int64)
 				row[owner], row[lease] = "", int64(0)
+				if t.Name == "nodes" {
+					row[lease] = min(until, now.UnixMicro())
+				}
 			}
 			if err == nil && name >= 0 && row[name] == SettingMovedTo {
 				continue

@@ -211,16 +211,35 @@ func spoil(t *testing.T, s store.Bulk) {
 
 // A node that still has a lease may be about to write.
 func TestSourceAtWork(t *testing.T) {
-	from, to := server(t), file(t)
-	storetest.Installation(t, from)
-	now := time.Now()
-	if _, err := from.ClaimTasks(t.Context(), "n1", now, now, time.Minute, 10); err != nil {
-		t.Fatal(err)
+	for _, row := range []struct {
+		name string
+		work func(context.Context, store.Store, time.Time) error
+	}{
+		{"a task", func(ctx context.Context, s store.Store, now time.Time) error {
+			_, err := s.ClaimTasks(ctx, "n1", now, now, time.Minute, 10)
+			return err
+		}},
+		{"an event", func(ctx context.Context, s store.Store, now time.Time) error {
+			_, err := s.ClaimEvents(ctx, "n1", now, now, time.Minute, 10)
+			return err
+		}},
+		{"a node number", func(ctx context.Context, s store.Store, now time.Time) error {
+			_, err := s.TakeNode(ctx, "n1", now, time.Minute)
+			return err
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			from, to := server(t), file(t)
+			storetest.Installation(t, from)
+			if err := row.work(t.Context(), from, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := run(t, from, to); fault.CodeOf(err) != fault.Busy || !strings.Contains(err.Error(), "leases") {
+				t.Errorf("error %v, want that leases are held", err)
+			}
+			wantEmpty(t, to)
+		})
 	}
-	if _, err := run(t, from, to); fault.CodeOf(err) != fault.Busy || !strings.Contains(err.Error(), "leases") {
-		t.Errorf("error %v, want that leases are held", err)
-	}
-	wantEmpty(t, to)
 }
 
 // Whatever breaks on the way, the target stays empty and the source as it was.

@@ -9,8 +9,9 @@ import "github.com/payoutd/payoutd/internal/store"
 // that process has ended; goose_db_version is the schema's own.
 var Apart = []string{"batches", "goose_db_version"}
 
-// Seeded is the table in which a new schema puts a row: its content is replaced.
-const Seeded = "projects_revision"
+// Seeded are the tables in which a new schema puts rows: their content is
+// replaced.
+var Seeded = []string{"nodes", "projects_revision"}
 
 // Schema gathers the tables of rows that a catalogue gives, table by table: the
 // name of each column and its place in the key, counted from 1, or 0.

@@ -91,7 +91,7 @@ const (
 	// Leases go by the real time, as the nodes have it; that of the server is
 	// near enough for a question that is asked when all nodes have stopped.
 	selectLeases = `SELECT count(*) FROM (
-			SELECT lease FROM tasks UNION ALL SELECT lease FROM events WHERE status = 'pending'
+			SELECT lease FROM tasks UNION ALL SELECT lease FROM events WHERE status = 'pending' UNION ALL SELECT lease FROM nodes
 		) l WHERE l.lease > extract(epoch FROM clock_timestamp()) * 1000000`
 	selectTables = `SELECT c.relname, a.attname, coalesce(array_position(i.indkey::int2[], a.attnum) + 1, 0)
 		FROM pg_class c
@@ -156,8 +156,8 @@ func names(list []string) string {
 	return strings.Join(column(list, func(name string) string { return pgx.Identifier{name}.Sanitize() }), ", ")
 }
 
-// empty refuses a database with anything in it, and makes room for the rows of
-// the table that has some from the start.
+// empty refuses a database with anything in it, and makes room in the tables
+// that have rows from the start.
 func (b *bulk) empty(ctx context.Context) error {
 	tables, err := b.Tables(ctx)
 	if err != nil {
@@ -165,7 +165,7 @@ func (b *bulk) empty(ctx context.Context) error {
 	}
 	for _, t := range tables {
 		name := pgx.Identifier{t.Name}.Sanitize()
-		if t.Name == codec.Seeded {
+		if slices.Contains(codec.Seeded, t.Name) {
 			if _, err := b.conn.Exec(ctx, "DELETE FROM "+name); err != nil {
 				return failed(err, "empty the table %s", t.Name)
 			}
