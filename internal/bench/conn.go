@@ -3,10 +3,8 @@ package bench
 import (
 	"bufio"
 	"bytes"
-	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"slices"
 	"strconv"
 	"time"
@@ -63,22 +61,21 @@ func (c *conn) exchange(r *request) (status int, body []byte, err error) {
 	if _, err := c.c.Write(c.out); err != nil {
 		return 0, nil, err
 	}
-	answer, err := http.ReadResponse(c.r, nil)
+	h, err := readHead(c.r, answerBytesMax)
 	if err != nil {
 		return 0, nil, err
 	}
-	if answer.ContentLength < 0 || answer.ContentLength > answerBytesMax {
-		return 0, nil, fmt.Errorf("an answer of %d bytes", answer.ContentLength)
+	if status, err = strconv.Atoi(h.second); err != nil {
+		return 0, nil, errHead
 	}
-	n := int(answer.ContentLength)
-	c.in = slices.Grow(c.in[:0], n)[:n]
-	if _, err := io.ReadFull(answer.Body, c.in); err != nil {
+	c.in = slices.Grow(c.in[:0], h.length)[:h.length]
+	if _, err := io.ReadFull(c.r, c.in); err != nil {
 		return 0, nil, err
 	}
-	if answer.Close {
+	if h.close {
 		c.close()
 	}
-	return answer.StatusCode, c.in, nil
+	return status, c.in, nil
 }
 
 func (c *conn) close() {

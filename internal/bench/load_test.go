@@ -1,10 +1,12 @@
 package bench
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -382,30 +384,107 @@ func TestInboxTakesOnlyWebhooks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &inbox{key: key.Public(), flights: nil}
+	b, err := openInbox()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.close()
+	b.key = key.Public()
 	good := `{"type":"payment_finished","session":{"id":"ps_17","status":"accepted"}}`
 	tests := []struct {
 		name, signed, sent string
+		header             func(http.Header)
 		status             int
 	}{
-		{"a webhook", good, good, 200},
-		{"another body than was signed", good, strings.Replace(good, "17", "18", 1), 400},
-		{"no session", `{"type":"payment_finished"}`, `{"type":"payment_finished"}`, 400},
-		{"nothing", "", "", 400},
+		{"a webhook", good, good, nil, 200},
+		{"a webhook in small letters, the last of its connection", good, good, func(h http.Header) {
+			h["x-partner-sign"] = h[http.CanonicalHeaderKey(sign.HeaderSign)]
+			h.Del(sign.HeaderSign)
+			h.Set("Connection", "close")
+		}, 200},
+		{"another body than was signed", good, strings.Replace(good, "17", "18", 1), nil, 400},
+		{"not signed", good, good, func(h http.Header) { h.Del(sign.HeaderSign) }, 400},
+		{"no session", `{"type":"payment_finished"}`, `{"type":"payment_finished"}`, nil, 400},
+		{"nothing", "", "", nil, 400},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			b.mu.Lock()
 			b.flights = map[id.Session]*flight{}
+			b.mu.Unlock()
 			signature, err := key.Sign([]byte(test.signed))
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := httptest.NewRequest(http.MethodPost, "/hook", strings.NewReader(test.sent))
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url, strings.NewReader(test.sent))
+			if err != nil {
+				t.Fatal(err)
+			}
 			r.Header.Set(sign.HeaderSign, signature)
-			w := httptest.NewRecorder()
-			b.ServeHTTP(w, r)
-			if w.Code != test.status || len(b.flights) != map[int]int{200: 1}[test.status] {
-				t.Errorf("status %d, %d flights", w.Code, len(b.flights))
+			if test.header != nil {
+				test.header(r.Header)
+			}
+			answer, err := http.DefaultTransport.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = answer.Body.Close()
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if answer.StatusCode != test.status || len(b.flights) != map[int]int{200: 1}[test.status] {
+				t.Errorf("status %d, %d flights", answer.StatusCode, len(b.flights))
+			}
+		})
+	}
+	t.Run("no HTTP", func(t *testing.T) {
+		c, err := net.Dial("tcp", b.listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		if _, err := c.Write([]byte("POST /hook HTTP/1.1\r\nnonsense\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(c)
+		if err != nil || !bytes.Equal(got, refused) {
+			t.Errorf("%q, %v; want it refused and the connection closed", got, err)
+		}
+	})
+}
+
+func TestReadHead(t *testing.T) {
+	const lengthMax = 1000
+	tests := []struct {
+		name, text string
+		want       head
+		fails      bool
+	}{
+		{
+			"an answer", "HTTP/1.1 503 Service Unavailable\r\nDate: now\r\nContent-Length: 17\r\n\r\n{",
+			head{second: "503", length: 17},
+			false,
+		},
+		{
+			"a webhook", "POST /hook HTTP/1.1\r\nx-partner-sign:  a+b= \r\ncontent-length:1000\r\nCONNECTION: Close\r\n\r\n",
+			head{second: "/hook", length: 1000, signature: "a+b=", close: true},
+			false,
+		},
+		{"lines without a carriage return", "HTTP/1.1 200 OK\nContent-Length: 0\n\n", head{second: "200"}, false},
+		{"no length", "HTTP/1.1 200 OK\r\n\r\n", head{}, true},
+		{"a length below zero", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", head{}, true},
+		{"too long", "HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n", head{}, true},
+		{"no number", "HTTP/1.1 200 OK\r\nContent-Length: some\r\n\r\n", head{}, true},
+		{"in chunks", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", head{}, true},
+		{"no field", "HTTP/1.1 200 OK\r\nnonsense\r\n\r\n", head{}, true},
+		{"a line without an end", "HTTP/1.1 200 " + strings.Repeat("x", 10_000), head{}, true},
+		{"cut off", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n", head{}, true},
+		{"nothing", "", head{}, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := readHead(bufio.NewReader(strings.NewReader(test.text)), lengthMax)
+			if (err != nil) != test.fails || !test.fails && got != test.want {
+				t.Errorf("%+v, %v; want %+v", got, err, test.want)
 			}
 		})
 	}
