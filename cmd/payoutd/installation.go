@@ -255,7 +255,7 @@ func (i *installation) openVaultKey(fresh bool) (vault.Keys, error) {
 	}))
 	if errors.Is(err, errLost) {
 		return vault.Keys{}, fmt.Errorf("the vault key %s is missing, without which no sealed card number can be opened: "+
-			"restore it, or name it by PAYOUTD_VAULT_KEY_FILE", path)
+			"restore it, copy it from another node, or name it by PAYOUTD_VAULT_KEY_FILE", path)
 	}
 	if err != nil {
 		return vault.Keys{}, fmt.Errorf("the vault key: %w", err)
@@ -282,7 +282,7 @@ func (i *installation) openServerKeys(fresh bool) error {
 	for kind, file := range serverKeyFiles {
 		key, err := openKey(i.path(file.private), fresh, file.generate)
 		if errors.Is(err, errLost) {
-			return fmt.Errorf("the server's key %s is missing: restore it; partners verify webhooks by its public half", i.path(file.private))
+			return fmt.Errorf("the server's key %s is missing: restore it, or copy it from another node; partners verify webhooks by its public half", i.path(file.private))
 		}
 		if err != nil {
 			return err

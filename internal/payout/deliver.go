@@ -239,8 +239,7 @@ func (w *hookWorker) deliver(ctx context.Context, e webhook.Event, project *part
 	result := w.poster.Post(ctx, project.Webhook, w.sandbox || project.AllowPrivateWebhooks, e)
 	release(result.Alive())
 	if !result.OK && ctx.Err() != nil {
-		w.drop(&e) // the program stops; the next run tries again
-		return
+		return // the program stops; it is handed back with all that is held
 	}
 	w.metrics.webhooks.WithLabelValues(outcomeOf(result)).Inc()
 	w.log.Info("webhook", "project", e.Project, "session", e.Session, "event", e.ID, "type", e.Type,

@@ -47,6 +47,7 @@ const (
 	lookUpMax     = 30 * time.Second
 	pollGap       = 250 * time.Millisecond
 	graceMax      = 5 * time.Second  // for what is under way when the program stops
+	handBackMax   = 2 * time.Second  // for giving back what the program had when it stops
 	leaseShared   = 10 * time.Second // where several nodes share the database
 	leaseAlone    = time.Minute      // where the data has one owner, whose death voids it anyway
 )
@@ -445,6 +446,16 @@ func (e *Engine) renewLeases(ctx context.Context) error {
 	}
 }
 
+// handBack gives back the leases of what this node has in memory, so that
+// others go on with it at once. Where that fails, the leases end by themselves.
+func (e *Engine) handBack() {
+	ctx, cancel := context.WithTimeout(context.Background(), handBackMax)
+	defer cancel()
+	if err := e.store.Release(ctx, e.node, e.tasksWorker.keys(), e.hooks.keys()); err != nil {
+		e.log.Warn("leases were not handed back", "error", err)
+	}
+}
+
 // queryGap is how long to wait before question number attempt.
 func (e *Engine) queryGap(attempt int) time.Duration {
 	return min(queryGapFirst<<min(attempt, 20), e.gapMax)
@@ -483,6 +494,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	workers.Wait()
 	stop()
 	<-renewed
+	e.handBack()
 	if outer.Err() == nil {
 		return context.Cause(ctx)
 	}

@@ -63,15 +63,12 @@ func (e *Engine) freeNumber() {
 	if e.number == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), freeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), handBackMax)
 	defer cancel()
 	if err := e.store.FreeNode(ctx, e.node, e.number.value, e.real()); err != nil {
 		e.log.Warn("the node number was not given back", "number", e.number.value, "error", err)
 	}
 }
-
-// freeTimeout bounds how long the end of the program waits for that.
-const freeTimeout = 2 * time.Second
 
 // checkNumber refuses to write ids that another run may make as well.
 func (e *Engine) checkNumber() error {

@@ -3,12 +3,15 @@ package payout
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/webhook"
 	"github.com/payoutd/payoutd/money"
 )
 
@@ -150,20 +153,38 @@ func TestRunEndsWhenTheNumberIsLost(t *testing.T) {
 }
 
 // TestCommandsBeforeRunKeepTheirLeases has commands come between New and Run:
-// what they handed to this node is not voided as that of an earlier run.
+// what they handed to this node is not voided as that of an earlier run, or it
+// would be claimed, which raises the fence.
 func TestCommandsBeforeRunKeepTheirLeases(t *testing.T) {
 	l := newLab(t)
-	l.init(cardBody(1_000_000))
-	leased := l.tasks()
-	if len(leased) != 1 || leased[0].Owner != l.engine.node {
-		t.Fatalf("tasks %+v, want one of %s", leased, l.engine.node)
+	s := l.init(cardBody(100_00))
+	l.start()
+	if fence := l.until(s, session.Awaiting).Fence; fence != 0 {
+		t.Errorf("the fence is %d after a task that was run from memory, want 0", fence)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := l.engine.Run(ctx); err != nil {
-		t.Fatal(err)
+}
+
+// TestRunHandsBackItsLeases ends a node while a webhook is under way that the
+// partner does not answer.
+func TestRunHandsBackItsLeases(t *testing.T) {
+	l := newLab(t)
+	blocked, came := make(chan struct{}), make(chan struct{}, 1)
+	l.answer = func(hook) int { came <- struct{}{}; <-blocked; return http.StatusOK }
+	defer close(blocked)
+	told := l.init(cardBody(100_00))
+	l.start()
+	<-came // ready_to_confirm is under way, and stays so
+	l.until(told, session.Awaiting)
+	l.stop()
+	l.stop = nil
+	for _, task := range l.tasks() {
+		if task.Owner != "" || !task.Lease.IsZero() {
+			t.Errorf("task %+v is still leased", task)
+		}
 	}
-	if after := l.tasks(); len(after) != 1 || after[0].Owner != leased[0].Owner || !after[0].Lease.Equal(leased[0].Lease) {
-		t.Errorf("tasks %+v after Run, want %+v", after, leased)
+	for _, e := range l.events() {
+		if e.Status != webhook.Pending || e.Owner != "" || !e.Lease.IsZero() {
+			t.Errorf("event %d is %s and leased to %q until %s", e.N, e.Status, e.Owner, e.Lease)
+		}
 	}
 }

@@ -168,9 +168,12 @@ func (w *taskWorker) start(ctx context.Context, j *job) {
 func (w *taskWorker) work(ctx context.Context, j *job) {
 	err := w.try(ctx, j)
 	w.metrics.tasks.WithLabelValues(string(j.Kind), result(err)).Inc()
+	if err != nil && ctx.Err() != nil {
+		return // the program stops; it is handed back with all that is held
+	}
 	again := false
 	switch code := fault.CodeOf(err); {
-	case err == nil || ctx.Err() != nil:
+	case err == nil:
 	case errors.Is(err, errCrowded):
 		w.log.Debug("task left to a later claim", "kind", j.Kind, "session", j.Session, "payout", j.Payout)
 	case code == fault.Stale || code == fault.NotFound || code == fault.WrongState:

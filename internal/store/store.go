@@ -45,6 +45,10 @@ type Store interface {
 	ClaimEvents(ctx context.Context, node string, due, now time.Time, lease time.Duration, limit int) ([]webhook.Event, error)
 	// Renew prolongs the leases that node still holds of these.
 	Renew(ctx context.Context, node string, until time.Time, tasks []TaskKey, events []EventKey) error
+	// Release gives back the leases that node still holds of these, so that
+	// others need not wait for their end. What somebody is just changing keeps
+	// its lease.
+	Release(ctx context.Context, node string, tasks []TaskKey, events []EventKey) error
 	// Recover is called once at start, before any claim. An engine whose data
 	// has one owner voids all leases, those of node numbers as well, makes every
 	// query task due at once and returns true: whatever was under way is asked

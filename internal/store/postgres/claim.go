@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -45,18 +46,23 @@ const (
 		UPDATE events e SET owner = $4, lease = $5 FROM due d
 		WHERE e.project = d.project AND e.session = d.session AND e.n = d.n
 		RETURNING ` + codec.EventColumns
-	renewTasks = `UPDATE tasks t SET lease = $1 FROM (
+	// What a node holds of the keys that are given; others leave it alone.
+	heldTasks = ` FROM (
 			SELECT t.project, t.session, t.payout, t.kind
 			FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::text[]) k (project, session, payout, kind)
 			JOIN tasks t ON t.project = k.project AND t.session = k.session AND t.payout = k.payout AND t.kind = k.kind
 			WHERE t.owner = $2 AND t.lease < $1 FOR UPDATE OF t SKIP LOCKED
 		) k WHERE t.project = k.project AND t.session = k.session AND t.payout = k.payout AND t.kind = k.kind`
-	renewEvents = `UPDATE events e SET lease = $1 FROM (
+	heldEvents = ` FROM (
 			SELECT e.project, e.session, e.n
 			FROM unnest($3::text[], $4::bigint[], $5::bigint[]) k (project, session, n)
 			JOIN events e ON e.project = k.project AND e.session = k.session AND e.n = k.n
 			WHERE e.owner = $2 AND e.lease < $1 FOR UPDATE OF e SKIP LOCKED
 		) k WHERE e.project = k.project AND e.session = k.session AND e.n = k.n`
+	renewTasks    = `UPDATE tasks t SET lease = $1` + heldTasks
+	renewEvents   = `UPDATE events e SET lease = $1` + heldEvents
+	releaseTasks  = `UPDATE tasks t SET owner = '', lease = 0` + heldTasks
+	releaseEvents = `UPDATE events e SET owner = '', lease = 0` + heldEvents
 )
 
 // ClaimTasks implements store.Store. If its answer is lost, the leases of what
@@ -106,24 +112,38 @@ func (s *Store) ClaimEvents(
 // Renew implements store.Store. A lease that has ended and that nobody took
 // since is still the node's.
 func (s *Store) Renew(ctx context.Context, node string, until time.Time, tasks []store.TaskKey, events []store.EventKey) error {
-	if len(tasks)+len(events) == 0 {
-		return nil
-	}
-	err := s.write(ctx, func(conn *pgx.Conn) error {
-		b := new(pgx.Batch)
-		if len(tasks) > 0 {
-			b.Queue(renewTasks, append([]any{codec.Micros(until), node}, taskColumnsOf(tasks)...)...)
-		}
-		if len(events) > 0 {
-			projects, numbers := columns(column(events, func(k store.EventKey) store.SessionKey { return k.SessionKey }))
-			b.Queue(renewEvents, codec.Micros(until), node, projects, numbers, column(events, func(k store.EventKey) int64 { return int64(k.N) }))
-		}
-		return conn.SendBatch(ctx, b).Close()
-	})
-	if err != nil {
+	if err := s.setLeases(ctx, renewTasks, renewEvents, codec.Micros(until), node, tasks, events); err != nil {
 		return failed(err, "renew the leases of %s", node)
 	}
 	return nil
+}
+
+// Release implements store.Store.
+func (s *Store) Release(ctx context.Context, node string, tasks []store.TaskKey, events []store.EventKey) error {
+	if err := s.setLeases(ctx, releaseTasks, releaseEvents, math.MaxInt64, node, tasks, events); err != nil {
+		return failed(err, "release the leases of %s", node)
+	}
+	return nil
+}
+
+// setLeases changes those leases of node that end before a time.
+func (s *Store) setLeases(
+	ctx context.Context, ofTasks, ofEvents string, before int64, node string, tasks []store.TaskKey, events []store.EventKey,
+) error {
+	if len(tasks)+len(events) == 0 {
+		return nil
+	}
+	return s.write(ctx, func(conn *pgx.Conn) error {
+		b := new(pgx.Batch)
+		if len(tasks) > 0 {
+			b.Queue(ofTasks, append([]any{before, node}, taskColumnsOf(tasks)...)...)
+		}
+		if len(events) > 0 {
+			projects, numbers := columns(column(events, func(k store.EventKey) store.SessionKey { return k.SessionKey }))
+			b.Queue(ofEvents, before, node, projects, numbers, column(events, func(k store.EventKey) int64 { return int64(k.N) }))
+		}
+		return conn.SendBatch(ctx, b).Close()
+	})
 }
 
 // Recover implements store.Store. Other nodes may be at work: leases stand, and

@@ -167,6 +167,8 @@ func TestHotStatementsLookUp(t *testing.T) {
 		{"renew tasks", renewTasks, []string{taskKey, taskKey}},
 		{"keep node number", keepNode, []string{"nodes_pkey (number)"}},
 		{"renew events", renewEvents, []string{eventKey, eventKey}},
+		{"release tasks", releaseTasks, []string{taskKey, taskKey}},
+		{"release events", releaseEvents, []string{eventKey, eventKey}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := plan(t, conn.Conn(), c.query)

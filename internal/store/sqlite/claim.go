@@ -26,6 +26,9 @@ const (
 
 	renewTask  = `UPDATE tasks SET lease = max(lease, ?) WHERE project = ? AND session = ? AND payout = ? AND kind = ? AND owner = ?`
 	renewEvent = `UPDATE events SET lease = max(lease, ?) WHERE project = ? AND session = ? AND n = ? AND owner = ?`
+
+	releaseTask  = `UPDATE tasks SET owner = '', lease = 0 WHERE project = ? AND session = ? AND payout = ? AND kind = ? AND owner = ?`
+	releaseEvent = `UPDATE events SET owner = '', lease = 0 WHERE project = ? AND session = ? AND n = ? AND owner = ?`
 )
 
 // ClaimTasks implements store.Store. The fence of a session with several due
@@ -132,6 +135,27 @@ func (s *Store) Renew(ctx context.Context, node string, until time.Time, tasks [
 	})
 	if err != nil {
 		return failed(err, "renew the leases of %s", node)
+	}
+	return nil
+}
+
+// Release implements store.Store.
+func (s *Store) Release(ctx context.Context, node string, tasks []store.TaskKey, events []store.EventKey) error {
+	err := s.writer.transact(ctx, func() (bool, error) {
+		for _, t := range tasks {
+			if _, err := s.writer.exec(releaseTask, t.Project, t.Session, t.Payout, t.Kind, node); err != nil {
+				return false, err
+			}
+		}
+		for _, e := range events {
+			if _, err := s.writer.exec(releaseEvent, e.Project, e.Session, e.N, node); err != nil {
+				return false, err
+			}
+		}
+		return len(tasks)+len(events) > 0, nil
+	})
+	if err != nil {
+		return failed(err, "release the leases of %s", node)
 	}
 	return nil
 }

@@ -211,6 +211,40 @@ func renewIsTheOwners(b *bed) {
 	b.must(b.Renew(b.ctx, "first", hour, []store.TaskKey{gone}, nil))
 }
 
+// releaseIsTheOwners gives leases back long before their end.
+func releaseIsTheOwners(b *bed) {
+	b.project("p", 0)
+	todo := b.tasks(store.TaskQuery, 0)[0]
+	s := b.start("p")
+	s.Events = 1
+	b.write(func(c *store.Changes) { c.Sessions, c.Events = append(c.Sessions, s), append(c.Events, b.event(s, 1)) })
+	key := store.EventKey{SessionKey: keyOf(s), N: 1}
+	b.claim("first", 9)
+	_, err := b.ClaimEvents(b.ctx, "first", noon, noon, time.Hour, 9)
+	b.must(err)
+	release := func(node string) {
+		b.must(b.Release(b.ctx, node, []store.TaskKey{todo.TaskKey}, []store.EventKey{key}))
+	}
+	claimed := func(node string) [2]int {
+		events, err := b.ClaimEvents(b.ctx, node, noon, noon, time.Hour, 9)
+		b.must(err)
+		return [2]int{len(b.claim(node, 9)), len(events)}
+	}
+	release("second")
+	same(b, "claimed after another's release", claimed("second"), [2]int{0, 0})
+	release("first")
+	of := b.dump().Of["p"]
+	same(b, "owners", [2]string{of.Tasks[0].Owner, of.Events[0].Owner}, [2]string{"", ""})
+	same(b, "claimed after the owner's", claimed("second"), [2]int{1, 1})
+	release("first")
+	same(b, "claimed after a release that came late", claimed("third"), [2]int{0, 0})
+
+	b.must(b.Release(b.ctx, "second", nil, nil))
+	gone := todo.TaskKey
+	gone.Kind = store.TaskSend
+	b.must(b.Release(b.ctx, "second", []store.TaskKey{gone}, nil))
+}
+
 func claimEvents(b *bed) {
 	b.project("p", 0)
 	var events []webhook.Event

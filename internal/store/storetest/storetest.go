@@ -60,6 +60,7 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"ClaimRaisesTheFence", claimRaisesTheFence},
 		{"ConcurrentClaimsShareNothing", concurrentClaimsShareNothing},
 		{"RenewIsTheOwners", renewIsTheOwners},
+		{"ReleaseIsTheOwners", releaseIsTheOwners},
 		{"ClaimEvents", claimEvents},
 		{"Recover", recoverFromAnEarlierRun},
 
