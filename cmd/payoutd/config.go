@@ -11,11 +11,11 @@ type configCommand struct{ serveFlags }
 
 // Run prints each setting as its variable, with where its value comes from.
 func (c *configCommand) Run(p *program, g *global, parsed *kong.Context) error {
-	if err := c.check(); err != nil {
-		return err
-	}
 	f, err := g.folder()
 	if err != nil {
+		return err
+	}
+	if err := c.check(f.db); err != nil {
 		return err
 	}
 	sources := map[string]string{}
@@ -39,6 +39,8 @@ func (c *configCommand) Run(p *program, g *global, parsed *kong.Context) error {
 				continue
 			case flag.Name == "vault-key" && source == "":
 				value, source = f.path("vault.key"), "file"
+			case flag.Name == "drain-delay":
+				value = c.drainDelay(f.db).String()
 			case flag.Name == "db":
 				value = f.db.given()
 			case flag.Tag.Has(secretTag):

@@ -53,13 +53,22 @@ type installation struct {
 	world   *sandbox.World // nil without simulated rails
 }
 
+// purpose is what an installation is opened for.
+type purpose struct {
+	may       permission
+	simulated bool // with the simulated rails
+	// roles are what the engine does in the background; a command's has none, and
+	// leaves what it makes to the nodes.
+	roles []string
+}
+
 // open opens the installation in f, or makes one if it may; errNone if there is
-// none. simulated connects the simulated rails.
-func open(ctx context.Context, f folder, log *slog.Logger, simulated bool, may permission) (_ *installation, err error) {
-	if may == mustExist && !f.db.exists() {
+// none.
+func open(ctx context.Context, f folder, log *slog.Logger, why purpose) (_ *installation, err error) {
+	if why.may == mustExist && !f.db.exists() {
 		return nil, errNone
 	}
-	if may == mayMake {
+	if why.may == mayMake {
 		if err := f.create(); err != nil {
 			return nil, err
 		}
@@ -76,11 +85,11 @@ func open(ctx context.Context, f folder, log *slog.Logger, simulated bool, may p
 	if err := relocate.Moved(ctx, i.store); err != nil {
 		return nil, err
 	}
-	keys, err := i.openKeys(ctx, may)
+	keys, err := i.openKeys(ctx, why.may)
 	if err != nil {
 		return nil, err
 	}
-	if err := i.openWorld(simulated); err != nil {
+	if err := i.openWorld(why.simulated); err != nil {
 		return nil, err
 	}
 	sealer, err := vault.New(keys)
@@ -88,10 +97,15 @@ func open(ctx context.Context, f folder, log *slog.Logger, simulated bool, may p
 		return nil, err
 	}
 	options := payout.Options{
-		Store: i.store, Vault: sealer, Rails: map[instrument.Kind]rail.Rail{}, ServerKeys: i.keys,
+		Store: i.store, Vault: sealer, Rails: map[instrument.Kind]rail.Rail{}, ServerKeys: i.keys, Roles: []payout.Role{},
 		Committers: f.db.committers(), Now: i.clock.Now, Log: log, Metrics: i.metrics,
 	}
-	if simulated {
+	for _, r := range []payout.Role{payout.RoleWork, payout.RoleWebhook} {
+		if slices.Contains(why.roles, string(r)) {
+			options.Roles = append(options.Roles, r)
+		}
+	}
+	if why.simulated {
 		options.Rails, options.Sandbox, options.QueryGapMax = i.world.Rails(), true, sandboxQueryGap
 	}
 	if i.engine, err = payout.New(ctx, options); err != nil {
@@ -109,10 +123,10 @@ const (
 )
 
 // openPatiently is open for a server.
-func openPatiently(ctx context.Context, f folder, log *slog.Logger, simulated bool) (*installation, error) {
+func openPatiently(ctx context.Context, f folder, log *slog.Logger, why purpose) (*installation, error) {
 	enough := time.After(lockPatience)
 	for {
-		i, err := open(ctx, f, log, simulated, mayMake)
+		i, err := open(ctx, f, log, why)
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return i, err
 		}
@@ -333,7 +347,7 @@ func (p *program) connect(ctx context.Context, g *global, may permission) (*admi
 	c, err := admin.Connect(ctx, admin.Place{
 		Sockets: f.sockets(), Database: f.db.name,
 		Open: func(ctx context.Context) (http.Handler, func() error, error) {
-			i, err := open(ctx, f, log, false, may)
+			i, err := open(ctx, f, log, purpose{may: may})
 			if errors.Is(err, errNone) {
 				err = fmt.Errorf("%w in %s: name its folder with --data DIR, or make one with: %s project create ID --public-key FILE%s",
 					err, f.shown(), p.name, g.flags())

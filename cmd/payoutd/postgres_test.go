@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,7 +81,7 @@ func TestPostgres(t *testing.T) {
 
 	var stops []func() int
 	for range 2 {
-		_, stop := startServer(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--sandbox-rails"}, at...)...)
+		_, stop := startServer(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--sandbox-rails", "--drain-delay", "0s"}, at...)...)
 		stops = append(stops, stop)
 	}
 	for _, name := range []string{"payoutd-1.sock", "payoutd-2.sock"} {
@@ -121,7 +122,7 @@ func TestNodesMakeKeysOnce(t *testing.T) {
 					f, err := g.folder()
 					if err == nil {
 						var i *installation
-						if i, err = open(t.Context(), f, g.logger(io.Discard, 0), false, mayMake); err == nil {
+						if i, err = open(t.Context(), f, g.logger(io.Discard, 0), purpose{may: mayMake}); err == nil {
 							err = i.close()
 						}
 					}
@@ -210,5 +211,68 @@ func TestWithoutPassword(t *testing.T) {
 				t.Errorf("%q, want %q", got, row.want)
 			}
 		})
+	}
+}
+
+// TestRoles has each node do its part: the one with the API takes requests,
+// another carries them out.
+func TestRoles(t *testing.T) {
+	url, dir := migrated(t), t.TempDir()
+	serve := func(roles string) string {
+		at, _ := startServer(t, "serve", "--db", url, "--data", dir, "--listen", "127.0.0.1:0", "--sandbox-rails", "--drain-delay", "0s", "--roles", roles)
+		return at
+	}
+	front, back := serve("api"), serve("work,webhook")
+	for _, row := range []struct {
+		name, url string
+		status    int
+		says      string
+	}{
+		{"the API where it is", front + "/api/v2/nowhere", 404, "invalid_request"},
+		{"the API where it is not", back + "/api/v2/session/status", 404, "does not serve the API"},
+		{"readiness of the one", front + "/readyz", 200, "ready"},
+		{"readiness of the other", back + "/readyz", 200, "ready"},
+		{"health without the API", back + "/healthz", 200, "ok"},
+		{"metrics without the API", back + "/metrics", 200, "payoutd_batch_commands"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if status, body := get(t, row.url); status != row.status || !strings.Contains(body, row.says) {
+				t.Errorf("status %d, %q; want %d and %q", status, body, row.status, row.says)
+			}
+		})
+	}
+	wantRun(t, exitUsage, "none of api, work, webhook, console", "serve", "--db", url, "--data", dir, "--roles", "all")
+	wantRun(t, exitUsage, "a node without any", "serve", "--db", url, "--data", dir, "--roles=")
+}
+
+// TestDrain follows a node from the signal to its end: not ready at once,
+// serving for the delay, with connections that are not kept.
+func TestDrain(t *testing.T) {
+	url, stop := startServer(t, "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--drain-delay", "2s")
+	if status, _ := get(t, url+"/readyz"); status != http.StatusOK {
+		t.Fatalf("status %d before the signal", status)
+	}
+	ended := make(chan int, 1)
+	go func() { ended <- stop() }()
+	for {
+		response, err := http.Get(url + "/readyz")
+		if err != nil {
+			t.Fatalf("the node was gone before it was not ready: %v", err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode == http.StatusServiceUnavailable {
+			break
+		}
+	}
+	response, err := http.Get(url + "/healthz")
+	if err != nil {
+		t.Fatalf("a request while it drains: %v", err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK || !response.Close {
+		t.Errorf("status %d, connection to be closed: %t; want 200 and true", response.StatusCode, response.Close)
+	}
+	if code := <-ended; code != exitDone {
+		t.Errorf("ended with code %d", code)
 	}
 }

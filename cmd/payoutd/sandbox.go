@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/partner"
@@ -47,7 +48,7 @@ func (c *sandboxCommand) Run(ctx context.Context, p *program, g *global) error {
 		return err
 	}
 	defer func() { _ = file.Close() }()
-	flags := serveFlags{Listen: c.Listen, Roles: roles, SandboxRails: true, DrainTimeout: drainTimeoutDefault}
+	flags := serveFlags{Listen: c.Listen, Roles: roles, SandboxRails: true, DrainDelay: new(time.Duration), DrainTimeout: drainTimeoutDefault}
 	s, err := newServer(ctx, f, g.logger(file, slog.LevelDebug), flags)
 	if err != nil {
 		return err

@@ -20,38 +20,53 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/payoutd/payoutd/internal/api"
+	"github.com/payoutd/payoutd/internal/payout"
 	"github.com/payoutd/payoutd/internal/sandbox"
 	"github.com/payoutd/payoutd/sign"
 )
 
 // roles are what a node can do. On SQLite the one node does all of it.
-var roles = []string{"api", "work", "webhook", "console"}
+var roles = []string{roleAPI, roleWork, roleWebhook, roleConsole}
 
-// drainTimeoutDefault is how long requests under way may take after a signal.
-const drainTimeoutDefault = 10 * time.Second
+const (
+	roleAPI     = "api"
+	roleWork    = string(payout.RoleWork)
+	roleWebhook = string(payout.RoleWebhook)
+	roleConsole = "console"
+)
+
+const (
+	// drainDelayShared is how long a node that shares its database goes on
+	// serving after a signal, for a load balancer that looks at /readyz every
+	// second or two. One that is alone has nobody to leave its requests to.
+	drainDelayShared = 5 * time.Second
+	// drainTimeoutDefault is how long requests under way may take after that.
+	drainTimeoutDefault = 10 * time.Second
+)
 
 // readyTimeout bounds how long the store may take to answer /readyz.
 const readyTimeout = time.Second
 
 // serveFlags are the flags of serve, which config shows as well.
 type serveFlags struct {
-	Listen       string        `default:"127.0.0.1:8131" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
-	Roles        []string      `default:"api,work,webhook,console" help:"What this node does; on SQLite all of it."`
-	SandboxRails bool          `help:"Connect the simulated rails and /sandbox/*."`
-	TLSCert      string        `name:"tls-cert" placeholder:"FILE" help:"Certificate chain in PEM; with --tls-key."`
-	TLSKey       string        `name:"tls-key" placeholder:"FILE" help:"Private key of the certificate in PEM."`
-	DrainTimeout time.Duration `default:"10s" help:"How long requests under way may take after a signal."`
+	Listen       string         `default:"127.0.0.1:8131" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
+	Roles        []string       `default:"api,work,webhook,console" help:"What this node does; on SQLite all of it."`
+	SandboxRails bool           `help:"Connect the simulated rails and /sandbox/*."`
+	TLSCert      string         `name:"tls-cert" placeholder:"FILE" help:"Certificate chain in PEM; with --tls-key."`
+	TLSKey       string         `name:"tls-key" placeholder:"FILE" help:"Private key of the certificate in PEM."`
+	DrainDelay   *time.Duration `placeholder:"TIME" help:"How long to go on serving after a signal, with /readyz at 503 (default: 5s on PostgreSQL, 0s on SQLite)."`
+	DrainTimeout time.Duration  `default:"10s" help:"How long requests under way may take after that."`
 }
 
 type serveCommand struct{ serveFlags }
 
 // Run serves until a signal comes.
 func (c *serveCommand) Run(ctx context.Context, p *program, g *global) error {
-	if err := c.check(); err != nil {
-		return err
-	}
 	f, err := g.folder()
 	if err != nil {
+		return err
+	}
+	if err := c.check(f.db); err != nil {
 		return err
 	}
 	s, err := newServer(ctx, f, g.logger(p.stderr, slog.LevelDebug), c.serveFlags)
@@ -66,24 +81,44 @@ func (c *serveCommand) Run(ctx context.Context, p *program, g *global) error {
 	})
 }
 
-func (c *serveFlags) check() error {
+func (c *serveFlags) check(db database) error {
+	if len(c.Roles) == 0 {
+		return misused("--roles: a node without any does nothing; take some of %s", strings.Join(roles, ", "))
+	}
 	for _, r := range c.Roles {
 		if !slices.Contains(roles, r) {
 			return misused("--roles: %q is none of %s", r, strings.Join(roles, ", "))
 		}
 	}
 	for _, r := range roles {
-		if !slices.Contains(c.Roles, r) {
+		if !c.does(r) && !db.shared() {
 			return misused("--roles: on SQLite the one node does everything; leave --roles out")
 		}
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return misused("--tls-cert and --tls-key go together")
 	}
+	if c.drainDelay(db) < 0 {
+		return misused("--drain-delay: want a time such as 5s, or 0s for none")
+	}
 	if c.DrainTimeout <= 0 {
 		return misused("--drain-timeout: want a time above zero, such as 10s")
 	}
 	return nil
+}
+
+// does reports whether the node has a role.
+func (c *serveFlags) does(role string) bool { return slices.Contains(c.Roles, role) }
+
+// drainDelay is the delay asked for, or that of the database.
+func (c *serveFlags) drainDelay(db database) time.Duration {
+	switch {
+	case c.DrainDelay != nil:
+		return *c.DrainDelay
+	case db.shared():
+		return drainDelayShared
+	}
+	return 0
 }
 
 // server is one running node: the installation, its listeners and the parts
@@ -117,7 +152,7 @@ func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags
 	}
 	opened = append(opened, s.api)
 	s.url = address(s.api, flags.TLSCert != "")
-	if s.installation, err = openPatiently(ctx, f, log, flags.SandboxRails); err != nil {
+	if s.installation, err = openPatiently(ctx, f, log, purpose{may: mayMake, simulated: flags.SandboxRails, roles: flags.Roles}); err != nil {
 		return nil, err
 	}
 	opened = append(opened, closer(s.close))
@@ -178,10 +213,10 @@ func address(l net.Listener, secure bool) string {
 }
 
 // run works until ctx ends or a part fails, and then ends in order: it is not
-// ready, takes nothing in, lets requests under way end, stops the workers, and
-// lets go of the store last.
+// ready, goes on serving for the drain delay, takes nothing in, lets requests
+// under way end, stops the workers, and lets go of the store last.
 func (s *server) run(ctx context.Context, ready func()) error {
-	partners := api.HTTPServer("", api.New(s.engine, api.Options{Log: s.log, Metrics: s.metrics}).Beside(s.pages()))
+	partners := api.HTTPServer("", s.polite(s.front()))
 	partners.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)
 	// Proving large books takes its time, so only the headers are bounded.
 	operators := &http.Server{Handler: s.backOffice(), ReadHeaderTimeout: 5 * time.Second}
@@ -197,7 +232,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	}()
 	go func() { s.part("the API", partners.Serve(s.api)) }()
 	go func() { s.part("the admin socket", operators.Serve(s.desks)) }()
-	s.log.InfoContext(ctx, "started", "url", s.url, "data", s.dir, "simulated_rails", s.world != nil)
+	s.log.InfoContext(ctx, "started", "url", s.url, "data", s.dir, "database", s.db.name, "roles", s.flags.Roles, "simulated_rails", s.world != nil)
 	ready()
 
 	var failure error
@@ -206,6 +241,13 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	case failure = <-s.failed:
 	}
 	s.ready.Store(false)
+	if delay := s.flags.drainDelay(s.db); failure == nil && delay > 0 {
+		s.log.InfoContext(background, "draining", "delay", delay)
+		select {
+		case <-time.After(delay):
+		case failure = <-s.failed:
+		}
+	}
 	s.log.InfoContext(background, "stopping")
 	drain, cancel := context.WithTimeout(background, s.flags.DrainTimeout)
 	defer cancel()
@@ -222,6 +264,31 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	}
 	s.log.InfoContext(background, "stopped")
 	return failure
+}
+
+// front is what the node's address serves: the API if that is one of its roles,
+// and its pages.
+func (s *server) front() http.Handler {
+	if s.flags.does(roleAPI) {
+		return api.New(s.engine, api.Options{Log: s.log, Metrics: s.metrics}).Beside(s.pages())
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", s.pages())
+	mux.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) {
+		say(w, http.StatusNotFound, "this node does not serve the API: its --roles leave api out")
+	})
+	return mux
+}
+
+// polite asks clients to leave their connections once the node is no longer
+// ready, so that none sends a request into one that is just being closed.
+func (s *server) polite(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.ready.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // backOffice is what the admin socket serves: the operator's commands, and

@@ -204,13 +204,13 @@ func TestServerWaitsForCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command, err := open(t.Context(), f, g.logger(io.Discard, 0), false, mayMake)
+	command, err := open(t.Context(), f, g.logger(io.Discard, 0), purpose{may: mayMake})
 	if err != nil {
 		t.Fatal(err)
 	}
 	opened := make(chan error, 1)
 	go func() {
-		server, err := openPatiently(t.Context(), f, g.logger(io.Discard, 0), false)
+		server, err := openPatiently(t.Context(), f, g.logger(io.Discard, 0), purpose{may: mayMake})
 		if err == nil {
 			err = server.close()
 		}
