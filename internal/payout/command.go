@@ -521,6 +521,7 @@ func (d *deposit) decide(t *tx) (Answer, error) {
 type tried struct {
 	project   *partner.Project
 	event     store.EventKey
+	body      []byte // for the next try
 	signature string
 	at        time.Time
 	result    webhook.Result
@@ -536,7 +537,7 @@ func (d *tried) decide(t *tx) (Answer, error) {
 	}
 	done := *e
 	done.Attempts++
-	done.Signature = d.signature
+	done.Body, done.Signature = d.body, d.signature
 	done.Owner, done.Lease = "", time.Time{}
 	if d.result.OK {
 		done.Status = webhook.Delivered
@@ -615,7 +616,8 @@ func (t *tx) giveUp(e *webhook.Event) {
 	t.alarm(eventKey(e).SessionKey, 0, "webhook_given_up", fmt.Sprintf("event %s was tried %d times", e.ID, e.Attempts))
 }
 
-// release lets the next event of the session go once e has come to its end.
+// release lets the next event of the session go once e has come to its end, to
+// whoever claims it.
 func (t *tx) release(e *webhook.Event) {
 	if e.Status == webhook.Pending {
 		return
@@ -631,7 +633,6 @@ func (t *tx) release(e *webhook.Event) {
 		return
 	}
 	released := *next
-	released.Due = t.now
-	t.keep(&released)
+	released.Due, released.Owner, released.Lease = t.now, "", time.Time{}
 	t.own.Events = append(t.own.Events, released)
 }

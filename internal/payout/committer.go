@@ -221,8 +221,12 @@ func (e *Engine) handOver(b *batch) {
 		e.tasksWorker.keep(&job{Task: store.Task{TaskKey: k, Due: b.now}, session: b.rows.Sessions[k.SessionKey], promised: true})
 	}
 	for i := range b.changes.Events {
-		if event := &b.changes.Events[i]; event.Owner == e.node && event.Status == webhook.Pending {
+		switch event := &b.changes.Events[i]; {
+		case event.Status != webhook.Pending:
+		case event.Owner == e.node:
 			e.hooks.add(*event)
+		case event.Owner == "" && !event.Due.After(b.now):
+			e.hooks.wake()
 		}
 	}
 	for _, s := range b.changes.Sessions {

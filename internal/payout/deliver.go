@@ -248,7 +248,7 @@ func (w *hookWorker) deliver(ctx context.Context, e webhook.Event, project *part
 	// the event is dropped before.
 	w.drop(&e)
 	err := w.report(context.WithoutCancel(ctx), &tried{
-		project: project, event: eventKey(&e), signature: e.Signature, at: at, result: result, jitter: rand.Float64(),
+		project: project, event: eventKey(&e), body: e.Body, signature: e.Signature, at: at, result: result, jitter: rand.Float64(),
 	})
 	if err != nil {
 		w.log.Error("a delivery was not written down; it will be tried again", "event", e.ID, "error", err)

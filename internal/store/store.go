@@ -239,7 +239,7 @@ func (r *Reads) Add(other *Reads) {
 // Rows is what was found; what is not in a map does not exist.
 type Rows struct {
 	Sessions map[SessionKey]*session.Session
-	// Outbox has the undelivered events of those sessions, by N.
+	// Outbox has the undelivered events of those sessions, by N, without bodies.
 	Outbox map[SessionKey][]webhook.Event
 	Books  map[id.Project]*ledger.Book
 	Keys   map[KeyRef]KeyRecord

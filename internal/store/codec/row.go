@@ -15,10 +15,13 @@ import (
 const (
 	SessionColumns = `s.project, s.id, s.version, s.state, s.draft, s.events, s.fence, s.revision, s.created_at, s.updated_at`
 	// A session without payouts has one row in which these are zero.
-	PayoutColumns   = `coalesce(p.id, 0), coalesce(p.state, ''), coalesce(p.details, ''), coalesce(p.progress, ''), coalesce(p.created_at, 0)`
-	BookColumns     = `b.project, b.available, b.held, b.clearing, b.fees, b.deposits, b.suspense, b.credit, b.entries, b.hash, b.events, b.revision`
-	KeyColumns      = `r.project, r.scope, r.key, r.print, r.answer, r.at`
-	EventColumns    = `e.project, e.session, e.n, e.id, e.seq, e.type, e.body, e.signature, e.status, e.attempts, e.created_at, e.due, e.owner, e.lease`
+	PayoutColumns = `coalesce(p.id, 0), coalesce(p.state, ''), coalesce(p.details, ''), coalesce(p.progress, ''), coalesce(p.created_at, 0)`
+	BookColumns   = `b.project, b.available, b.held, b.clearing, b.fees, b.deposits, b.suspense, b.credit, b.entries, b.hash, b.events, b.revision`
+	KeyColumns    = `r.project, r.scope, r.key, r.print, r.answer, r.at`
+	EventColumns  = `e.project, e.session, e.n, e.id, e.seq, e.type, e.body, ` + deliveryState
+	// OutboxColumns leave the body out: who decides on a delivery needs none.
+	OutboxColumns   = `e.project, e.session, e.n, e.id, e.seq, e.type, NULL, ` + deliveryState
+	deliveryState   = `e.signature, e.status, e.attempts, e.created_at, e.due, e.owner, e.lease`
 	AttemptColumns  = `project, session, payout, no, rail, reference, outcome, sent_at, ended_at`
 	DeliveryColumns = `project, session, n, no, at, took, status, error`
 	AlarmColumns    = `project, id, session, payout, kind, text, at`

@@ -52,6 +52,10 @@ type transaction struct {
 	conn  *pgx.Conn
 	store *Store
 	open  bool // BEGIN was sent, and no end
+
+	// What was loaded, and is changed where it is.
+	payouts map[store.SessionKey]int // how many
+	events  map[store.EventKey]struct{}
 }
 
 // transact gives do a transaction, and rolls back what do leaves open, in a

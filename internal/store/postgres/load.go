@@ -32,9 +32,9 @@ const (
 		ORDER BY p.project, p.session, p.no`
 	// The status is a parameter, so that the planner can't tell that all these
 	// events stand in the index of what is to be delivered, and read all of that.
-	loadOutbox = `SELECT ` + codec.EventColumns + ` FROM unnest($1::text[], $2::bigint[]) k (project, id)
+	loadOutbox = `SELECT ` + codec.OutboxColumns + ` FROM unnest($1::text[], $2::bigint[]) k (project, id)
 		JOIN events e ON e.project = k.project AND e.session = k.id
-		WHERE e.status = $3::text ORDER BY e.project, e.session, e.n FOR UPDATE OF e`
+		WHERE e.status = $3::text ORDER BY e.project, e.session, e.n`
 	loadKeys = `SELECT ` + codec.KeyColumns + ` FROM unnest($1::text[], $2::text[], $3::text[]) k (project, scope, key)
 		JOIN keys r ON r.project = k.project AND r.scope = k.scope AND r.key = k.key`
 )
@@ -139,7 +139,21 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 	if err := t.send(ctx, b); err != nil {
 		return nil, err
 	}
+	t.payouts = make(map[store.SessionKey]int, len(rows.Sessions))
+	for k, s := range rows.Sessions {
+		t.payouts[k] = len(s.Payouts)
+	}
+	t.events = make(map[store.EventKey]struct{}, len(rows.Outbox))
+	for _, outbox := range rows.Outbox {
+		for i := range outbox {
+			t.events[eventKey(&outbox[i])] = struct{}{}
+		}
+	}
 	return rows, nil
+}
+
+func eventKey(e *webhook.Event) store.EventKey {
+	return store.EventKey{SessionKey: store.SessionKey{Project: e.Project, Session: e.Session}, N: e.N}
 }
 
 // each hands over the rows of a result.

@@ -157,6 +157,8 @@ func TestHotStatementsLookUp(t *testing.T) {
 		{"wipe items", wipeItems, []string{"items_pkey (partner, id)", "items_wipe (wipe_at)"}},
 		{"wipe public tokens", wipePublic, []string{"public_tokens_end (ends_at)", "public_tokens_pkey (project, lookup)"}},
 		{"update sessions", updateSessions, []string{sessionsKey}},
+		{"update payouts", updatePayouts, []string{"payouts_pkey (project, session, no)"}},
+		{"update events", updateEvents, []string{eventKey}},
 		{"update books", updateBooks, []string{"books_pkey (project)"}},
 		{"remove tasks", deleteTasks, []string{taskKey}},
 		{"look up batch", selectBatch, []string{"batches_pkey (project, id)"}},

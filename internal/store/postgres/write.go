@@ -38,6 +38,10 @@ var (
 		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[])
 		ON CONFLICT (project, session, no) DO UPDATE SET state = excluded.state, progress = excluded.progress
 		WHERE p.id = excluded.id`)
+	// What was loaded is there: it costs less to change it than to try to add it.
+	updatePayouts = guarded(`UPDATE payouts p SET state = k.state, progress = k.progress
+		FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) k (project, session, no, id, state, progress)
+		WHERE p.project = k.project AND p.session = k.session AND p.no = k.no AND p.id = k.id`)
 	updateBooks = guarded(`UPDATE books b
 		SET available = k.available, held = k.held, clearing = k.clearing, fees = k.fees, deposits = k.deposits, suspense = k.suspense,
 			entries = k.entries, hash = k.hash, events = k.events, revision = b.revision + 1
@@ -51,6 +55,11 @@ var (
 		DO UPDATE SET outcome = excluded.outcome, sent_at = excluded.sent_at, ended_at = excluded.ended_at
 		WHERE a.rail = excluded.rail AND a.reference = excluded.reference`)
 	// What was promised never changes, only how its delivery stands.
+	updateEvents = guarded(`UPDATE events e
+		SET signature = k.signature, status = k.status, attempts = k.attempts, due = k.due, owner = k.owner, lease = k.lease
+		FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::text[], $10::bigint[])
+			k (project, session, n, id, signature, status, attempts, due, owner, lease)
+		WHERE e.project = k.project AND e.session = k.session AND e.n = k.n AND e.id = k.id`)
 	upsertEvents = guarded(`INSERT INTO events AS e
 			(project, session, n, id, seq, type, body, signature, status, attempts, created_at, due, owner, lease)
 		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[],
@@ -111,14 +120,14 @@ func (t *transaction) write(ctx context.Context, c *store.Changes) error {
 	b := t.begin()
 	b.Queue(insertBatch, of.project, of.id)
 	writeKeys(b, c.Keys)
-	if err := writeSessions(b, c.Sessions); err != nil {
+	if err := t.writeSessions(b, c.Sessions); err != nil {
 		return err
 	}
 	writeBooks(b, c.Books)
 	writeEntries(b, c.Entries)
 	writeAttempts(b, c.Attempts)
 	writeCards(b, c.Cards)
-	writeEvents(b, c.Events)
+	t.writeEvents(b, c.Events)
 	writeDeliveries(b, c.Deliveries)
 	writeTasks(b, c.TasksDone, c.Tasks)
 	writeAlarms(b, c.Alarms)
@@ -182,7 +191,7 @@ func writeKeys(b *pgx.Batch, keys []store.KeyRecord) {
 	)
 }
 
-func writeSessions(b *pgx.Batch, list []*session.Session) error {
+func (t *transaction) writeSessions(b *pgx.Batch, list []*session.Session) error {
 	if len(list) == 0 {
 		return nil
 	}
@@ -224,7 +233,7 @@ func writeSessions(b *pgx.Batch, list []*session.Session) error {
 			column(changed, func(s *session.Session) int64 { return codec.Micros(s.UpdatedAt) }),
 		)
 	}
-	return errors.Join(writePayouts(b, insertPayouts, added), writePayouts(b, upsertPayouts, changed))
+	return errors.Join(t.writePayouts(b, insertPayouts, added), t.writePayouts(b, upsertPayouts, changed))
 }
 
 // payout is one with its place.
@@ -235,22 +244,35 @@ type payout struct {
 	*session.Payout
 }
 
-// writePayouts writes those of some sessions. A changed session may have
-// payouts that are new.
-func writePayouts(b *pgx.Batch, statement string, list []*session.Session) error {
-	var payouts []payout
+// writePayouts writes those of some sessions: by the statement the ones that
+// were not loaded, since a changed session may have payouts that are new.
+func (t *transaction) writePayouts(b *pgx.Batch, statement string, list []*session.Session) error {
+	var payouts, known []payout
 	for _, s := range list {
 		for i := range s.Payouts {
 			p := payout{SessionKey: keyOf(s), no: int64(i + 1), Payout: &s.Payouts[i]}
 			var err error
-			if p.details, err = codec.EncodeDetails(p.Details); err != nil {
+			if p.progress, err = codec.EncodeProgress(p.Payout); err != nil {
 				return failed(err, "write %s of %s", p.ID, s.ID)
 			}
-			if p.progress, err = codec.EncodeProgress(p.Payout); err != nil {
+			if i < t.payouts[p.SessionKey] {
+				known = append(known, p)
+				continue
+			}
+			if p.details, err = codec.EncodeDetails(p.Details); err != nil {
 				return failed(err, "write %s of %s", p.ID, s.ID)
 			}
 			payouts = append(payouts, p)
 		}
+	}
+	if len(known) > 0 {
+		projects, numbers := columns(column(known, func(p payout) store.SessionKey { return p.SessionKey }))
+		b.Queue(updatePayouts, projects, numbers,
+			column(known, func(p payout) int64 { return p.no }),
+			column(known, func(p payout) int64 { return int64(p.ID) }),
+			column(known, func(p payout) string { return string(p.State) }),
+			column(known, func(p payout) string { return p.progress }),
+		)
 	}
 	if len(payouts) == 0 {
 		return nil
@@ -385,7 +407,7 @@ func writeCards(b *pgx.Batch, cards []vault.Sealed) {
 	)
 }
 
-func writeEvents(b *pgx.Batch, events []webhook.Event) {
+func (t *transaction) writeEvents(b *pgx.Batch, events []webhook.Event) {
 	if len(events) == 0 {
 		return
 	}
@@ -397,6 +419,32 @@ func writeEvents(b *pgx.Batch, events []webhook.Event) {
 	events = last(events, func(e webhook.Event) key {
 		return key{store.SessionKey{Project: e.Project, Session: e.Session}, e.N, e.ID}
 	}, func(a, b key) int { return cmp.Or(compareSessions(a.SessionKey, b.SessionKey), cmp.Compare(a.n, b.n)) })
+	var added, known []webhook.Event
+	for _, e := range events {
+		if _, loaded := t.events[eventKey(&e)]; loaded {
+			known = append(known, e)
+		} else {
+			added = append(added, e)
+		}
+	}
+	if len(known) > 0 {
+		b.Queue(updateEvents,
+			column(known, func(e webhook.Event) string { return text(e.Project) }),
+			column(known, func(e webhook.Event) int64 { return int64(e.Session) }),
+			column(known, func(e webhook.Event) int64 { return int64(e.N) }),
+			column(known, func(e webhook.Event) int64 { return int64(e.ID) }),
+			column(known, func(e webhook.Event) string { return e.Signature }),
+			column(known, func(e webhook.Event) string { return string(e.Status) }),
+			column(known, func(e webhook.Event) int64 { return int64(e.Attempts) }),
+			column(known, func(e webhook.Event) int64 { return codec.Micros(e.Due) }),
+			column(known, func(e webhook.Event) string { return e.Owner }),
+			column(known, func(e webhook.Event) int64 { return codec.Micros(e.Lease) }),
+		)
+	}
+	if len(added) == 0 {
+		return
+	}
+	events = added
 	b.Queue(upsertEvents,
 		column(events, func(e webhook.Event) string { return text(e.Project) }),
 		column(events, func(e webhook.Event) int64 { return int64(e.Session) }),

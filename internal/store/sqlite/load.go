@@ -17,7 +17,7 @@ import (
 const (
 	loadSessions = `SELECT ` + codec.SessionColumns + `, ` + codec.PayoutColumns + ` FROM json_each(?) k
 		CROSS JOIN sessions s ON s.project = k.value->>0 AND s.id = k.value->>1 ` + codec.PayoutsOf + ` ORDER BY k.key, p.no`
-	loadOutbox = `SELECT ` + codec.EventColumns + ` FROM json_each(?) k
+	loadOutbox = `SELECT ` + codec.OutboxColumns + ` FROM json_each(?) k
 		CROSS JOIN events e ON e.project = k.value->>0 AND e.session = k.value->>1
 		WHERE e.status = 'pending' ORDER BY k.key, e.n`
 	loadBooks = `SELECT ` + codec.BookColumns + ` FROM json_each(?) k CROSS JOIN books b ON b.project = k.value`

@@ -213,7 +213,7 @@ func (m *model) checkRows(reads store.Reads, rows *store.Rows) {
 				outbox = append(outbox, e)
 			}
 		}
-		same(m.t, "outbox loaded", rows.Outbox[k], outbox)
+		same(m.t, "outbox loaded", rows.Outbox[k], bodiless(outbox...))
 	}
 	for _, k := range reads.Keys {
 		same(m.t, "key loaded", rows.Keys[k], m.keys[k])
@@ -273,7 +273,10 @@ func (m *model) apply(cmd command, rows *store.Rows, c *store.Changes, after *st
 			if e.Due = cmd.Due; cmd.Paid {
 				e.Status = webhook.Delivered
 			}
-			c.Events, after.events[store.EventKey{SessionKey: cmd.Target, N: e.N}] = append(c.Events, e), e
+			c.Events = append(c.Events, e)
+			k := store.EventKey{SessionKey: cmd.Target, N: e.N}
+			e.Body = after.events[k].Body // which is not loaded
+			after.events[k] = e
 		}
 	}
 }
