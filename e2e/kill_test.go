@@ -33,25 +33,11 @@ const (
 // partners pay, and then compares three accounts of what happened: what partners
 // were told, what the ledger says, and what the simulated world has booked.
 func TestKill(t *testing.T) {
-	kills := killsDefault
-	if s := os.Getenv("KILLS"); s != "" {
-		var err error
-		if kills, err = strconv.Atoi(s); err != nil || kills < 0 {
-			t.Fatalf("KILLS=%q: want a number", s)
-		}
-	}
+	kills := killsWanted(t)
 	began := time.Now()
-	data := t.TempDir()
-	server := start(t, "serve", "--sandbox-rails", "--data", data, "--listen", "127.0.0.1:0", "--log-level", "warn")
-	hooks := newReceiver(t, serverKey(t, data, serverP256).Verify)
-	p256 := []string{"--server-key", "p256"}
-	l := &lab{
-		t: t, hooks: hooks, values: byOutcome(),
-		twoStep:  enrol(t, data, server.url, "two-step", hooks.url, newP256(t), p256),
-		oneStep:  enrol(t, data, server.url, "one-step", hooks.url, newP256(t), append(p256, "--single-request")),
-		finished: make(chan struct{}), enough: make(chan struct{}), up: make(chan struct{}),
-	}
-	close(l.up)
+	at := place{data: t.TempDir()}
+	server := start(t, "serve", "--sandbox-rails", "--data", at.data, "--listen", "127.0.0.1:0", "--log-level", "warn")
+	l := newLab(t, at, server.url)
 	// Ends with the first payout that goes wrong, or when each kill has taken far
 	// longer than it should.
 	ctx, fail := context.WithCancelCause(t.Context())
@@ -59,14 +45,7 @@ func TestKill(t *testing.T) {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout+time.Duration(kills)*10*time.Second)
 	defer cancel()
 
-	var clients sync.WaitGroup
-	for range partners {
-		clients.Go(func() {
-			if err := l.work(ctx); err != nil {
-				fail(err)
-			}
-		})
-	}
+	wait := l.load(ctx, fail)
 	var restarts time.Duration
 	for i := 0; i < kills && ctx.Err() == nil; i++ {
 		l.letFinish(ctx, rand.IntN(requestsMax))
@@ -74,13 +53,13 @@ func TestKill(t *testing.T) {
 		server.kill()
 		l.noAlarm(server)
 		again := time.Now()
-		server = l.restart(server, data)
+		server = l.restart(server, at.data)
 		restarts += time.Since(again)
 		l.lift()
 	}
 	l.letFinish(ctx, requestsMax)
 	close(l.enough)
-	clients.Wait()
+	wait()
 	if err := context.Cause(ctx); err != nil {
 		t.Fatalf("%v\nthe server said:\n%s", err, server.stderr.String())
 	}
@@ -95,12 +74,55 @@ func TestKill(t *testing.T) {
 	}
 
 	l.told()
-	l.booked(data)
-	l.executed(data)
+	l.booked(at)
+	l.executed(at)
 	t.Logf("%d kills, %d payouts in %d sessions, %d requests cut and repeated (%d had been carried out), %d webhooks (%d repeats); "+
 		"restart %s on average, %s with load, %s in all",
 		kills, l.payouts(), len(l.journal), l.cut, l.replayed, l.webhooks, l.repeats,
 		(restarts / time.Duration(max(kills, 1))).Round(time.Millisecond), created.Round(time.Second), time.Since(began).Round(time.Second))
+}
+
+// killsWanted is how often to kill, as KILLS says.
+func killsWanted(t *testing.T) int {
+	t.Helper()
+	s := os.Getenv("KILLS")
+	if s == "" {
+		return killsDefault
+	}
+	kills, err := strconv.Atoi(s)
+	if err != nil || kills < 0 {
+		t.Fatalf("KILLS=%q: want a number", s)
+	}
+	return kills
+}
+
+// newLab makes two projects on an installation, whose partners call url.
+func newLab(t *testing.T, at place, url string) *lab {
+	t.Helper()
+	hooks := newReceiver(t, serverKey(t, at.data, serverP256).Verify)
+	p256 := []string{"--server-key", "p256"}
+	l := &lab{
+		t: t, hooks: hooks, values: byOutcome(),
+		twoStep:  enrol(t, at, url, "two-step", hooks.url, newP256(t), p256),
+		oneStep:  enrol(t, at, url, "one-step", hooks.url, newP256(t), append(p256, "--single-request")),
+		finished: make(chan struct{}), enough: make(chan struct{}), up: make(chan struct{}),
+	}
+	close(l.up)
+	return l
+}
+
+// load lets partners pay until there is enough; the function returned waits for
+// them.
+func (l *lab) load(ctx context.Context, fail func(error)) (wait func()) {
+	var clients sync.WaitGroup
+	for range partners {
+		clients.Go(func() {
+			if err := l.work(ctx); err != nil {
+				fail(err)
+			}
+		})
+	}
+	return clients.Wait
 }
 
 // lab is the test's view of one installation: the partners' side, written down
@@ -593,13 +615,13 @@ func (l *lab) payouts() int {
 
 // booked checks that the ledger is clean and holds what was acknowledged,
 // nothing less and nothing more.
-func (l *lab) booked(data string) {
-	run(l.t, "check", "--data", data)
+func (l *lab) booked(at place) {
+	run(l.t, at.flags("check")...)
 	var r struct {
 		Sessions, Payouts, Live, Events, Pending int
 		GivenUp                                  int `json:"given_up"`
 	}
-	if err := json.Unmarshal([]byte(run(l.t, "check", "--json", "--data", data)), &r); err != nil {
+	if err := json.Unmarshal([]byte(run(l.t, at.flags("check", "--json")...)), &r); err != nil {
 		l.t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -621,14 +643,14 @@ func (l *lab) booked(data string) {
 
 // executed checks the books of the simulated world: each payout that succeeded
 // was paid once, nothing else was, and the ledger's clearing is their sum.
-func (l *lab) executed(data string) {
+func (l *lab) executed(at place) {
 	want := map[string]int64{} // kopecks by the payout's ID, which is its reference
 	for _, r := range l.journal {
 		if r.act != drops && r.expected() == "" {
 			want[r.end.Payouts[0].ID] = r.pays.Amount.Minor
 		}
 	}
-	world, err := sandbox.Open(filepath.Join(data, "sim"), &sandbox.Clock{})
+	world, err := sandbox.Open(filepath.Join(at.data, "sim"), &sandbox.Clock{})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -653,7 +675,7 @@ func (l *lab) executed(data string) {
 
 	var cleared int64
 	for _, project := range []string{"two-step", "one-step"} {
-		cleared += balanceOf(l.t, data, project).clearing
+		cleared += balanceOf(l.t, at, project).clearing
 	}
 	if cleared != paid {
 		l.t.Errorf("the ledger has %d kopecks in clearing, the world has paid %d", cleared, paid)
@@ -663,12 +685,12 @@ func (l *lab) executed(data string) {
 // balance is a project's book, in kopecks.
 type balance struct{ available, held, clearing int64 }
 
-func balanceOf(t testing.TB, data, project string) balance {
+func balanceOf(t testing.TB, at place, project string) balance {
 	t.Helper()
 	var shown struct {
 		Balance struct{ Available, Held, Clearing string }
 	}
-	if err := json.Unmarshal([]byte(run(t, "project", "show", project, "--json", "--data", data)), &shown); err != nil {
+	if err := json.Unmarshal([]byte(run(t, at.flags("project", "show", project, "--json")...)), &shown); err != nil {
 		t.Fatal(err)
 	}
 	return balance{kopecks(t, shown.Balance.Available), kopecks(t, shown.Balance.Held), kopecks(t, shown.Balance.Clearing)}

@@ -210,10 +210,10 @@ func newP256(t testing.TB) sign.PrivateKey {
 
 // enrol makes a project with a deposit, whose webhooks go to hook, and returns
 // its client.
-func enrol(t testing.TB, data, url, project, hook string, key sign.PrivateKey, flags []string, options ...client.Option) *client.Client {
+func enrol(t testing.TB, at place, url, project, hook string, key sign.PrivateKey, flags []string, options ...client.Option) *client.Client {
 	t.Helper()
 	public := writeFile(t, "public.pem", key.Public().PEM())
-	open(t, data, project, public, hook, "1000000000.00", flags...)
+	open(t, at, project, public, hook, "1000000000.00", flags...)
 	c, err := client.New(url, project, key, options...)
 	if err != nil {
 		t.Fatal(err)
@@ -223,12 +223,27 @@ func enrol(t testing.TB, data, url, project, hook string, key sign.PrivateKey, f
 
 // open makes a project by the operator's commands; public is the file of its
 // key, roubles its opening balance.
-func open(t testing.TB, data, project, public, hook, roubles string, flags ...string) {
+func open(t testing.TB, at place, project, public, hook, roubles string, flags ...string) {
 	t.Helper()
-	run(t, append([]string{
-		"project", "create", project, "--data", data, "--public-key", public, "--webhook", hook, "--allow-private-webhooks",
-	}, flags...)...)
-	run(t, "deposit", project, roubles, "rub", "--reference", "opening", "--data", data)
+	run(t, at.flags(append([]string{
+		"project", "create", project, "--public-key", public, "--webhook", hook, "--allow-private-webhooks",
+	}, flags...)...)...)
+	run(t, at.flags("deposit", project, roubles, "rub", "--reference", "opening")...)
+}
+
+// place is where an installation is.
+type place struct {
+	data string // the folder
+	db   string // what --db says; "" for the SQLite file in the folder
+}
+
+// flags adds those of the place to a command.
+func (p place) flags(command ...string) []string {
+	command = append(command, "--data", p.data)
+	if p.db != "" {
+		command = append(command, "--db", p.db)
+	}
+	return command
 }
 
 // serverKey reads the public key that webhooks are verified with.

@@ -68,7 +68,7 @@ func TestNoCardNumberLeaks(t *testing.T) {
 
 	var found artefacts
 	key := newP256(t)
-	c := enrol(t, data, server.url, "careful", hooks.url, key, nil, client.WithTrace(func(e client.Exchange) {
+	c := enrol(t, place{data: data}, server.url, "careful", hooks.url, key, nil, client.WithTrace(func(e client.Exchange) {
 		found.add("an API answer", e.Response)
 	}))
 	var payers sync.WaitGroup

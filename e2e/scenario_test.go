@@ -387,7 +387,7 @@ func newStranger(t *testing.T, p *process, data, project string, pair []string, 
 	server = filepath.Join(data, server)
 	folder := t.TempDir()
 	s.hooks = newReceiver(t, func(body []byte, signature string) error { return verify(folder, server, body, signature) })
-	open(t, data, project, public, s.hooks.url, "1000000.00", flags...)
+	open(t, place{data: data}, project, public, s.hooks.url, "1000000.00", flags...)
 	return s
 }
 
