@@ -36,6 +36,17 @@ func (a *agenda[T]) add(at time.Time, what T) {
 	}
 }
 
+// clear takes everything off the agenda.
+func (a *agenda[T]) clear() (all []T) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, row := range a.rows {
+		all = append(all, row.what)
+	}
+	a.rows = nil
+	return all
+}
+
 // poke looks at the clock again, after it was moved.
 func (a *agenda[T]) poke() {
 	select {

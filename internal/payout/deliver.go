@@ -66,7 +66,7 @@ func newHookWorker(e *Engine) *hookWorker {
 	}
 }
 
-func (w *hookWorker) room() bool { return w.mine && w.count.Load() < hooksMax }
+func (w *hookWorker) room() bool { return w.mine && !w.stopping.Load() && w.count.Load() < hooksMax }
 
 func eventKey(e *webhook.Event) store.EventKey {
 	return store.EventKey{SessionKey: store.SessionKey{Project: e.Project, Session: e.Session}, N: e.N}
@@ -137,7 +137,26 @@ func (w *hookWorker) run(ctx, calls context.Context) {
 	w.mu.Lock()
 	w.stopped = true
 	w.mu.Unlock()
+	w.handBack(nil, w.leave())
 	w.wg.Wait()
+}
+
+// leave lets go of what is not begun.
+func (w *hookWorker) leave() (left []store.EventKey) {
+	waiting := w.agenda.clear()
+	w.mu.Lock()
+	for _, l := range w.lines {
+		for _, d := range l.events {
+			waiting = append(waiting, d.Event)
+		}
+		l.events = nil
+	}
+	w.mu.Unlock()
+	for i := range waiting {
+		left = append(left, eventKey(&waiting[i]))
+		w.drop(&waiting[i])
+	}
+	return left
 }
 
 func (w *hookWorker) claim(ctx context.Context) []webhook.Event {

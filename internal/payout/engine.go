@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -107,6 +108,7 @@ type Engine struct {
 	ids        *id.Generator
 	number     *nodeNumber // nil if Options.IDs were given
 	node       string
+	stopping   atomic.Bool   // Run is told to end: what commands leave to do is not kept
 	lease      time.Duration // how long a claim holds without being renewed
 	projects   projects
 
@@ -446,12 +448,15 @@ func (e *Engine) renewLeases(ctx context.Context) error {
 	}
 }
 
-// handBack gives back the leases of what this node has in memory, so that
-// others go on with it at once. Where that fails, the leases end by themselves.
-func (e *Engine) handBack() {
+// handBack gives leases back, so that other nodes go on at once. Where that
+// fails, the leases end by themselves.
+func (e *Engine) handBack(tasks []store.TaskKey, events []store.EventKey) {
+	if len(tasks)+len(events) == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), handBackMax)
 	defer cancel()
-	if err := e.store.Release(ctx, e.node, e.tasksWorker.keys(), e.hooks.keys()); err != nil {
+	if err := e.store.Release(ctx, e.node, tasks, events); err != nil {
 		e.log.Warn("leases were not handed back", "error", err)
 	}
 }
@@ -470,11 +475,15 @@ func (e *Engine) Run(ctx context.Context) error {
 	outer := ctx
 	ctx, lose := context.WithCancelCause(ctx)
 	defer lose(nil)
-	// Calls to rails and partners that are under way when ctx ends have a while
-	// to come to their end.
+	// What is not begun when ctx ends is left to others at once; calls to rails
+	// and partners that are under way have a while to come to their end.
+	e.stopping.Store(false)
 	calls, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	context.AfterFunc(ctx, func() { time.AfterFunc(graceMax, cut) })
+	context.AfterFunc(ctx, func() {
+		e.stopping.Store(true)
+		time.AfterFunc(graceMax, cut)
+	})
 	var workers sync.WaitGroup
 	if e.tasksWorker.mine {
 		workers.Go(func() { e.tasksWorker.run(ctx, calls) })
@@ -494,7 +503,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	workers.Wait()
 	stop()
 	<-renewed
-	e.handBack()
+	e.handBack(e.tasksWorker.keys(), e.hooks.keys()) // what was cut
 	if outer.Err() == nil {
 		return context.Cause(ctx)
 	}

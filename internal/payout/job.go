@@ -94,7 +94,7 @@ func (w *taskWorker) keep(j *job) {
 
 // room reports whether this node should keep another such task in memory.
 func (w *taskWorker) room(rail string, kind store.TaskKind) bool {
-	if !w.mine {
+	if !w.mine || w.stopping.Load() {
 		return false
 	}
 	w.mu.Lock()

@@ -94,7 +94,19 @@ func (w *taskWorker) run(ctx, calls context.Context) {
 		}
 	}
 	w.promise(ctx, nil)
+	w.handBack(w.leave(), nil)
 	w.wg.Wait()
+}
+
+// leave lets go of what is not begun.
+func (w *taskWorker) leave() (left []store.TaskKey) {
+	for _, j := range w.agenda.clear() {
+		if w.counts(j) {
+			left = append(left, j.TaskKey)
+			w.release(j)
+		}
+	}
+	return left
 }
 
 // promise lets commits promise payments, whose calls get the context of calls;
