@@ -46,23 +46,33 @@ func (i Instrument) Kind() Kind {
 	return ""
 }
 
-// Card is what may be shown of a card (PCI DSS 3.4.1) and the sealed number.
+// Card is what may be shown of a card (PCI DSS 3.4.1) and the sealed number:
+// either one of its own, or what a token of the partner stands for.
 type Card struct {
-	BIN    string  `json:"bin"` // first six digits
-	Last4  string  `json:"last4"`
-	Brand  Brand   `json:"brand"`
-	Sealed id.Card `json:"sealed"` // the number, in the vault
+	BIN     string     `json:"bin"` // first six digits
+	Last4   string     `json:"last4"`
+	Brand   Brand      `json:"brand"`
+	CardID  string     `json:"card_id,omitempty"` // the same for the same card; "" unless the project asks for it
+	Sealed  id.Card    `json:"sealed"`            // the number, in the vault
+	Token   id.Token   `json:"token,omitempty"`   // what stands for it in the vault, in place of Sealed
+	Partner id.Partner `json:"partner,omitempty"` // owner of Token
 }
 
-// Account is an account at a Russian bank.
+// Account is an account at a Russian bank. One that was named by a token has
+// that in place of BIK and number, which are sealed.
 type Account struct {
-	BIK         string `json:"bik"`     // 9 digits
-	Number      string `json:"account"` // 20 digits
-	FullName    string `json:"full_name"`
-	Description string `json:"description"` // purpose, at most 210 characters
-	INN         string `json:"inn,omitempty"`
-	KPP         string `json:"kpp,omitempty"`
-	Fast        bool   `json:"is_fast,omitempty"` // urgent, by BESP
+	BIK    string `json:"bik"`     // 9 digits
+	Number string `json:"account"` // 20 digits
+	// Token is what the partner sent, to be echoed; the wire shows it in every
+	// answer (wire reference, extensions §2.2).
+	Token       string     `json:"token,omitempty"`
+	Sealed      id.Token   `json:"sealed,omitempty"`
+	Partner     id.Partner `json:"partner,omitempty"` // owner of Sealed
+	FullName    string     `json:"full_name"`
+	Description string     `json:"description"` // purpose, at most 210 characters
+	INN         string     `json:"inn,omitempty"`
+	KPP         string     `json:"kpp,omitempty"`
+	Fast        bool       `json:"is_fast,omitempty"` // urgent, by BESP
 	// FastSent says that the request carried is_fast, so that it is echoed.
 	FastSent bool `json:"is_fast_sent,omitempty"`
 }

@@ -125,7 +125,7 @@ func (d *desk) deposit(ctx context.Context, in DepositRequest) (Deposit, error) 
 }
 
 func (d *desk) check(ctx context.Context, _ nothing) (*payout.Report, error) {
-	r, err := payout.Check(ctx, d.store)
+	r, err := d.engine.Check(ctx)
 	if err != nil {
 		return nil, err
 	}

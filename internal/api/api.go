@@ -33,6 +33,10 @@ type Engine interface {
 	Cancel(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 	Status(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 	Balance(ctx context.Context, c payout.Call) (payout.Answer, error)
+	PublicToken(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
+	TokenInfo(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
+	Tokenize(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
+	TokenizeElements(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 }
 
 // BodyMaxDefault is the largest body accepted, in bytes (wire reference, core

@@ -48,6 +48,10 @@ func routes(e Engine) []route {
 		{"fps/customer_verification", both, post, wire.OpVerify, e.Verify},
 		{"fps/banks", both, reads, wire.OpBanks, banks}, // GET in the SDK, POST in older samples; core §7 no. 21
 		{"wallet/balance", v1, post, wire.OpBalance, balance},
+		{"token", v1, post, wire.OpToken, e.PublicToken},
+		{"token/info", v1, post, wire.OpInfo, e.TokenInfo},
+		{"tokenize", v1, post, wire.OpTokenize, e.Tokenize},
+		{"tokenize/elements", v1, post, wire.OpElements, e.TokenizeElements},
 	}
 	for _, path := range notOffered {
 		verbs := post
@@ -70,7 +74,6 @@ var notOffered = []string{
 	"session/multi/init",
 	"session/multi/create/nominal", "session/multi/init/payment/nominal", "session/multi/start/payment/nominal",
 	"session/multi/create/rko", "session/multi/init/payment/rko", "session/multi/start/payment/rko",
-	"token", "token/info", "tokenize", "tokenize/elements",
 	"npd/check", "npd/request/status", "npd/taxpayer/check", "npd/taxpayer/check_personal_info",
 	"npd/notifications/count", "npd/notifications/read",
 	"npd/notifications/mark_as_delivered", "npd/notifications/update",

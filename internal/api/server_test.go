@@ -301,6 +301,22 @@ func (e *fakeEngine) Balance(_ context.Context, c payout.Call) (payout.Answer, e
 	})
 }
 
+func (e *fakeEngine) PublicToken(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {
+	return e.once("PublicToken", c, r, func() ([]byte, error) { return []byte("{}"), nil })
+}
+
+func (e *fakeEngine) TokenInfo(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {
+	return e.once("TokenInfo", c, r, func() ([]byte, error) { return []byte("{}"), nil })
+}
+
+func (e *fakeEngine) Tokenize(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {
+	return e.once("Tokenize", c, r, func() ([]byte, error) { return []byte("{}"), nil })
+}
+
+func (e *fakeEngine) TokenizeElements(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {
+	return e.once("TokenizeElements", c, r, func() ([]byte, error) { return []byte("{}"), nil })
+}
+
 // serveTCP runs a server behind a real listener and returns its address.
 func serveTCP(t testing.TB, h http.Handler) string {
 	t.Helper()

@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 
 	// JSON stands below the engine of payouts, which writes the body of a
 	// webhook in the transaction that promises it.
-	"internal/wire": {"instrument", "internal/fault", "internal/id", "internal/partner", "internal/session", "money"},
+	"internal/wire": {"instrument", "internal/fault", "internal/id", "internal/partner", "internal/session", "internal/vault", "money"},
 	"internal/payout": {
 		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/session",
 		"internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "rail", "sign",

@@ -47,6 +47,7 @@ const (
 	ProviderInternal    Code = "provider_internal_error"
 	RoutingInternal     Code = "routing_internal_error"
 	AccountNotFound     Code = "account_not_found"
+	BindingInactive     Code = "binding_is_deactivated"
 )
 
 // An Error is a refusal or a failure with its code.

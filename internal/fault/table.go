@@ -43,7 +43,7 @@ var rows = map[Code]Row{
 	"insufficient_funds":                   {"insufficient_funds", 0, "not enough money on the card"},
 	"bank_card_expired":                    {"bank_card_expired", 0, "the card has expired"},
 	"card_number_does_not_exist":           {"card_number_does_not_exist", 0, "no such card number"},
-	"binding_is_deactivated":               {"binding_is_deactivated", 0, "the card is not verified or its binding is switched off"},
+	BindingInactive:                        {BindingInactive, 0, "the card is not verified or its binding is switched off"},
 	"activity_count_exceeded":              {"activity_count_exceeded", 0, "the activity limit is exceeded"},
 	"declined_by_issuer_bank":              {"declined_by_issuer_bank", 0, "the issuer declined the operation"},
 	"not_permitted_by_issuer_bank":         {"not_permitted_by_issuer_bank", 0, "the issuer does not permit the operation"},

@@ -39,6 +39,21 @@ type Project struct {
 	// Credit lets available go below zero, kopecks.
 	Credit int64 `json:"credit,omitempty"`
 
+	// Partner owns the tokens that are issued for it, and shares them among all
+	// its projects; "" is a partner of its own, under the project's name.
+	Partner id.Partner `json:"partner,omitempty"`
+	// PublicTokenLife is how long a public token opens widgets; 0 means 24 hours.
+	PublicTokenLife Duration `json:"public_token_life,omitempty"`
+	// TokenLife is how long other tokens can be used; 0 means ten years.
+	TokenLife Duration `json:"token_life,omitempty"`
+	// CardIDs adds card_id to cards.
+	CardIDs bool `json:"card_ids,omitempty"`
+	// AccountTokens adds a token to each account that was paid to.
+	AccountTokens bool `json:"account_tokens,omitempty"`
+	// Elements lets it tokenize card numbers that it has itself; a sandbox
+	// allows that to everybody.
+	Elements bool `json:"tokenize_elements,omitempty"`
+
 	ControlKey    Mode `json:"control_key,omitempty"`    // Bank of Russia control key of accounts
 	INNCheck      Mode `json:"inn_check,omitempty"`      // check digits of an INN
 	AccountPrefix Mode `json:"account_prefix,omitempty"` // reject: invalid_request instead of a failed payout
@@ -87,6 +102,34 @@ func (p *Project) Timeout() time.Duration {
 		return time.Duration(p.ConfirmTimeout)
 	}
 	return ConfirmTimeoutDefault
+}
+
+// Owner is the partner that owns the project's tokens.
+func (p *Project) Owner() id.Partner {
+	if p.Partner != "" {
+		return p.Partner
+	}
+	return id.Partner(p.ID)
+}
+
+// PublicTokenLifeDefault is the wire's (extensions §8 no. 3).
+const PublicTokenLifeDefault = 24 * time.Hour
+
+// PublicTokenEnd is when a public token ends that is issued now.
+func (p *Project) PublicTokenEnd(now time.Time) time.Time {
+	if p.PublicTokenLife > 0 {
+		return now.Add(time.Duration(p.PublicTokenLife))
+	}
+	return now.Add(PublicTokenLifeDefault)
+}
+
+// TokenEnd is when another token ends that is issued now: after ten years, as
+// in the one example that has both dates (wire reference, extensions §2.6).
+func (p *Project) TokenEnd(now time.Time) time.Time {
+	if p.TokenLife > 0 {
+		return now.Add(time.Duration(p.TokenLife))
+	}
+	return now.AddDate(10, 0, 0)
 }
 
 // Allows reports whether the project may use the method.

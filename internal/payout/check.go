@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/ledger"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
@@ -23,6 +25,7 @@ type Report struct {
 	Events   int `json:"events"`
 	Pending  int `json:"pending"`  // events still to be delivered
 	GivenUp  int `json:"given_up"` // events that nobody took in time
+	Opened   int `json:"opened"`   // card numbers and accounts of live payouts, opened to see that they can be
 	// Problems is one sentence for each broken rule; empty means that the books
 	// are clean. It is cut at problemsMax.
 	Problems []string `json:"problems"`
@@ -41,9 +44,18 @@ func (r *Report) problem(format string, args ...any) {
 
 // Check proves the books of a store on one snapshot, as CheckSnapshot. It is
 // clean under load.
-func Check(ctx context.Context, s store.Store) (r *Report, err error) {
+func Check(ctx context.Context, s store.Store) (*Report, error) { return check(ctx, s, nil) }
+
+// Check proves the books as the function does, and that whatever a payout that
+// has not ended is to be paid to stands in the vault and opens, unless its token
+// was deleted or has expired.
+func (e *Engine) Check(ctx context.Context) (*Report, error) {
+	return check(ctx, e.store, &safe{store: e.store, vault: e.vault})
+}
+
+func check(ctx context.Context, s store.Store, opens *safe) (r *Report, err error) {
 	err = s.Snapshot(ctx, func(snapshot store.Snapshot) error {
-		r, err = CheckSnapshot(ctx, snapshot)
+		r, err = checkSnapshot(ctx, snapshot, opens)
 		return err
 	})
 	return r, err
@@ -54,6 +66,10 @@ func Check(ctx context.Context, s store.Store) (r *Report, err error) {
 // one accepted attempt and one settlement, each promised event and task exists
 // once. It takes memory for one session at a time.
 func CheckSnapshot(ctx context.Context, snapshot store.Snapshot) (*Report, error) {
+	return checkSnapshot(ctx, snapshot, nil)
+}
+
+func checkSnapshot(ctx context.Context, snapshot store.Snapshot, opens *safe) (*Report, error) {
 	r := &Report{Problems: []string{}}
 	books, err := snapshot.Books(ctx)
 	if err != nil {
@@ -61,7 +77,7 @@ func CheckSnapshot(ctx context.Context, snapshot store.Snapshot) (*Report, error
 	}
 	for i := range books {
 		r.Projects++
-		c := checker{Report: r, ctx: ctx, snapshot: snapshot, book: &books[i]}
+		c := checker{Report: r, ctx: ctx, snapshot: snapshot, book: &books[i], safe: opens}
 		if err := c.chain(); err != nil {
 			return r, err
 		}
@@ -78,6 +94,7 @@ type checker struct {
 	ctx      context.Context
 	snapshot store.Snapshot
 	book     *ledger.Book
+	safe     *safe // nil to open nothing
 	held     int64 // what the live payouts should hold
 	events   int64
 	seqs     int64 // sum of the events' sequence numbers
@@ -148,7 +165,9 @@ func (c *checker) sessions() error {
 		if orphans > 0 {
 			c.problem("project %s: %d rows before session %s belong to no session", p, orphans, s.ID)
 		}
-		c.session(s, entries.take(s.ID), attempts.take(s.ID), events.take(s.ID), tasks.take(s.ID))
+		if err := c.session(s, entries.take(s.ID), attempts.take(s.ID), events.take(s.ID), tasks.take(s.ID)); err != nil {
+			return err
+		}
 	}
 	const last = id.Session(1<<63 - 1)
 	if orphans := entries.skip(last) + attempts.skip(last) + events.skip(last) + tasks.skip(last); orphans > 0 {
@@ -168,7 +187,7 @@ func (c *checker) sessions() error {
 	return nil
 }
 
-func (c *checker) session(s *session.Session, entries []ledger.Entry, attempts []store.Attempt, events []webhook.Event, tasks []store.Task) {
+func (c *checker) session(s *session.Session, entries []ledger.Entry, attempts []store.Attempt, events []webhook.Event, tasks []store.Task) error {
 	ended, returned := len(s.Payouts) > 0, 0
 	for i := range s.Payouts {
 		p := &s.Payouts[i]
@@ -176,6 +195,11 @@ func (c *checker) session(s *session.Session, entries []ledger.Entry, attempts [
 		if !p.State.Final() {
 			c.Live++
 			ended = false
+			if c.safe != nil {
+				if err := c.opens(p); err != nil {
+					return err
+				}
+			}
 		}
 		if p.State == session.Returned {
 			returned++
@@ -218,6 +242,75 @@ func (c *checker) session(s *session.Session, entries []ledger.Entry, attempts [
 	if ready > 1 || ready == 0 && s.Show().NextAction == "confirm" {
 		c.problem("session %s: %d ready_to_confirm", s.ID, ready)
 	}
+	return nil
+}
+
+// safe opens what payouts are to be paid to.
+type safe struct {
+	store store.Store
+	vault *vault.Vault
+}
+
+// opens sees that the vault has what a live payout is to be paid to. A row that
+// does not open as the snapshot has it was perhaps sealed anew since: then it
+// opens as it is now.
+func (c *checker) opens(p *session.Payout) error {
+	i := p.Details.Instrument
+	if i == nil {
+		return nil
+	}
+	var found, opened bool
+	var err error
+	if key := token(i); key.Token != 0 {
+		found, opened, err = readable(
+			func() (vault.Item, error) { return c.snapshot.Item(c.ctx, key) },
+			func() (vault.Item, error) { return c.safe.store.Item(c.ctx, key) },
+			func(item vault.Item) ([]byte, error) {
+				if len(item.Ciphertext) == 0 {
+					return nil, nil // wiped after it was deleted, or had expired
+				}
+				return c.safe.vault.OpenItem(item)
+			})
+	} else if i.Card != nil {
+		project := c.book.Project
+		found, opened, err = readable(
+			func() (vault.Sealed, error) { return c.snapshot.Card(c.ctx, project, i.Card.Sealed) },
+			func() (vault.Sealed, error) { return c.safe.store.Card(c.ctx, project, i.Card.Sealed) },
+			c.safe.vault.Open)
+	} else {
+		return nil
+	}
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		c.problem("payout %s is %s and what it is paid to is missing in the vault", p.ID, p.State)
+	case !opened:
+		c.problem("payout %s is %s and what it is paid to does not open", p.ID, p.State)
+	default:
+		c.Opened++
+	}
+	return nil
+}
+
+// readable reports whether a row is there, and opens as it was or as it is.
+func readable[T any](then, now func() (T, error), open func(T) ([]byte, error)) (found, opened bool, err error) {
+	for _, read := range []func() (T, error){then, now} {
+		row, err := read()
+		switch {
+		case err == nil:
+		case fault.CodeOf(err) == fault.NotFound:
+			return found, false, nil
+		default:
+			return found, false, err
+		}
+		found = true
+		if content, err := open(row); err == nil {
+			clear(content)
+			return true, true, nil
+		}
+	}
+	return found, false, nil
 }
 
 // booked is which entries a payout has, in the order of its life.

@@ -319,6 +319,7 @@ type unkept struct {
 	errand
 	attempt int
 	code    fault.Code
+	text    string
 }
 
 func (u *unkept) decide(t *tx) (Answer, error) {
@@ -329,7 +330,7 @@ func (u *unkept) decide(t *tx) (Answer, error) {
 	if p.State != session.Sent || p.Attempt != u.attempt {
 		return Answer{}, fault.New(fault.WrongState, "payout %s is %s", p.ID, p.State)
 	}
-	if err := t.step(s, p, session.Decline, u.project, fails(u.code)); err != nil {
+	if err := t.step(s, p, session.Decline, u.project, failsWith(u.code, u.text)); err != nil {
 		return Answer{}, err
 	}
 	t.attempt(s, p, store.AttemptDeclined)
@@ -341,6 +342,7 @@ func (u *unkept) decide(t *tx) (Answer, error) {
 type abort struct {
 	errand
 	code fault.Code
+	text string // "" takes the code's own
 }
 
 func (a *abort) decide(t *tx) (Answer, error) {
@@ -348,7 +350,11 @@ func (a *abort) decide(t *tx) (Answer, error) {
 	if err != nil || a.gone(t, p) {
 		return Answer{}, err
 	}
-	if err := t.step(s, p, session.Abort, a.project, fails(a.code)); err != nil {
+	text := a.text
+	if text == "" {
+		text = fault.Lookup(a.code).Text
+	}
+	if err := t.step(s, p, session.Abort, a.project, failsWith(a.code, text)); err != nil {
 		return Answer{}, err
 	}
 	t.put(s)
@@ -409,9 +415,16 @@ func (o *outcome) succeeded(t *tx, s *session.Session, p *session.Payout) error 
 	case session.Failed:
 		t.alarm(o.task.SessionKey, p.ID, "paid_after_failed", "the rail says paid after it had declined; the amount is in suspense")
 	}
+	token, err := t.accountToken(p, o.project)
+	if err != nil {
+		return err
+	}
 	if err := t.step(s, p, session.Accept, o.project, func(p *session.Payout) {
 		if p.Failure == nil {
-			p.Info = session.TransactionInfo(o.says.Info)
+			p.Info = session.TransactionInfo{
+				RRN: o.says.Info.RRN, ARN: o.says.Info.ARN, AuthCode: o.says.Info.AuthCode, FPMessageID: o.says.Info.FPMessageID,
+				BankAccountToken: string(token),
+			}
 		}
 	}); err != nil {
 		return err

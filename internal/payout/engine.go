@@ -236,7 +236,7 @@ func (c Call) key(s id.Session) store.SessionKey {
 // Create makes an empty or pre-filled session.
 func (e *Engine) Create(ctx context.Context, c Call, r wire.Request) (Answer, error) {
 	number := id.Session(e.ids.Next())
-	card, err := e.sealed(c, &r)
+	card, err := e.sealed(ctx, c, &r)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -252,7 +252,7 @@ func (e *Engine) Create(ctx context.Context, c Call, r wire.Request) (Answer, er
 // Start starts a payout in a created session.
 func (e *Engine) Start(ctx context.Context, c Call, r wire.Request) (Answer, error) {
 	payout := id.Payout(e.ids.Next())
-	card, err := e.sealed(c, &r)
+	card, err := e.sealed(ctx, c, &r)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -271,7 +271,7 @@ func (e *Engine) Start(ctx context.Context, c Call, r wire.Request) (Answer, err
 // Init creates a session and starts a payout in it.
 func (e *Engine) Init(ctx context.Context, c Call, r wire.Request) (Answer, error) {
 	number, payout := id.Session(e.ids.Next()), id.Payout(e.ids.Next())
-	card, err := e.sealed(c, &r)
+	card, err := e.sealed(ctx, c, &r)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -379,8 +379,11 @@ func (e *Engine) serve(ctx context.Context, r *request) (Answer, error) {
 }
 
 // sealed seals the open card number of a request, if it has one, so that it
-// never goes further.
-func (e *Engine) sealed(c Call, r *wire.Request) (*vault.Sealed, error) {
+// never goes further, or finds what a token in it stands for.
+func (e *Engine) sealed(ctx context.Context, c Call, r *wire.Request) (*vault.Sealed, error) {
+	if len(r.Spent) > 0 {
+		return nil, e.resolve(ctx, c, r)
+	}
 	if r.PAN == "" {
 		return nil, nil
 	}
@@ -391,6 +394,9 @@ func (e *Engine) sealed(c Call, r *wire.Request) (*vault.Sealed, error) {
 	}
 	shown := *r.Details.Instrument.Card
 	shown.Sealed = number
+	if shown.CardID, err = e.cardID(c.Project, card.Fingerprint); err != nil {
+		return nil, err
+	}
 	r.Details.Instrument = &instrument.Instrument{Card: &shown}
 	r.PAN = ""
 	return &card, nil
@@ -399,8 +405,11 @@ func (e *Engine) sealed(c Call, r *wire.Request) (*vault.Sealed, error) {
 // opener opens the card of a payout for one call of a rail; nil for other
 // methods. A nil card is read from the store when it is needed.
 func (e *Engine) opener(p id.Project, i *instrument.Instrument, card *vault.Sealed) rail.Opener {
-	if i.Card == nil {
+	switch {
+	case i.Card == nil:
 		return nil
+	case i.Card.Token != 0:
+		return func(ctx context.Context) ([]byte, error) { return e.content(ctx, i.Card.Partner, i.Card.Token) }
 	}
 	return func(ctx context.Context) ([]byte, error) {
 		if card != nil {
@@ -492,6 +501,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		workers.Go(func() { e.hooks.run(ctx, calls) })
 	}
 	workers.Go(func() { e.watchProjects(ctx) })
+	workers.Go(func() { e.wipeEnded(ctx) })
 	leases, stop := context.WithCancel(calls)
 	renewed := make(chan struct{})
 	go func() {

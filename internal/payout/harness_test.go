@@ -394,7 +394,7 @@ func (l *lab) deliveries(s id.Session, n int) []webhook.Attempt {
 // clean says that the books must be in order.
 func (l *lab) clean() *Report {
 	l.Helper()
-	r, err := Check(l.Context(), l.store)
+	r, err := l.engine.Check(l.Context())
 	if err != nil {
 		l.Fatalf("check: %v", err)
 	}

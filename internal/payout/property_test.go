@@ -1,6 +1,7 @@
 package payout
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -83,7 +84,7 @@ func (m *model) command(rt *rapid.T) command {
 	case "init", "create":
 		number, payout := id.Session(e.ids.Next()), id.Payout(e.ids.Next())
 		r := m.parse(wire.OpInit, cardBody(rapid.Int64Range(1, 60_000).Draw(rt, "minor")))
-		card, err := e.sealed(c, &r)
+		card, err := e.sealed(context.Background(), c, &r)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -159,7 +160,7 @@ func (m *model) command(rt *rapid.T) command {
 	case "intent":
 		return &intent{w}
 	case "abort":
-		return &abort{w, fault.RoutingInternal}
+		return &abort{errand: w, code: fault.RoutingInternal}
 	}
 	return &outcome{errand: w, asked: e.now(), says: rail.Outcome{
 		Status: rapid.SampledFrom([]rail.Status{

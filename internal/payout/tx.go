@@ -27,6 +27,8 @@ type batch struct {
 	sessions map[store.SessionKey]int
 	books    map[id.Project]int
 	events   map[store.EventKey]int
+	public   map[store.PublicKey]int
+	items    map[store.ItemKey]int
 	tasks    map[store.TaskKey]taskChange
 	order    []store.TaskKey
 	calls    []store.TaskKey
@@ -42,7 +44,7 @@ func newBatch(e *Engine, number id.Batch, now time.Time, rows *store.Rows) *batc
 	return &batch{
 		Engine: e, now: now, rows: rows, changes: store.Changes{Batch: number},
 		sessions: map[store.SessionKey]int{}, books: map[id.Project]int{},
-		events: map[store.EventKey]int{}, tasks: map[store.TaskKey]taskChange{},
+		events: map[store.EventKey]int{}, public: map[store.PublicKey]int{}, items: map[store.ItemKey]int{}, tasks: map[store.TaskKey]taskChange{},
 	}
 }
 
@@ -337,6 +339,13 @@ func (t *tx) accept() {
 		b.rows.Keys[k.KeyRef] = k
 	}
 	b.calls = append(b.calls, t.calls...)
+	for _, p := range t.own.Public {
+		b.acceptPublic(p)
+	}
+	for _, i := range t.own.Items {
+		b.acceptItem(i)
+	}
+	c.Acts = append(c.Acts, t.own.Acts...)
 	c.Keys = append(c.Keys, t.own.Keys...)
 	c.Entries = append(c.Entries, t.own.Entries...)
 	c.Attempts = append(c.Attempts, t.own.Attempts...)

@@ -271,12 +271,21 @@ func guarded[T any](call func() (T, error)) (answer T, err error) {
 	return call()
 }
 
-func order(p *session.Payout) rail.Order {
+// order is a payout as its rail sees it. An account that a token stands for is
+// opened for it, as a card is by the opener.
+func (w *taskWorker) order(ctx context.Context, p *session.Payout) (rail.Order, error) {
 	o := rail.Order{Reference: p.Reference, Destination: *p.Details.Instrument, Recipient: p.Details.Recipient}
 	if p.Details.Amount != nil {
 		o.Amount = *p.Details.Amount
 	}
-	return o
+	if a := o.Destination.Account; a != nil && a.Sealed != 0 {
+		account, err := w.account(ctx, a)
+		if err != nil {
+			return o, err
+		}
+		o.Destination.Account = account
+	}
+	return o, nil
 }
 
 // check asks the rail about the recipient until it answers or the payout's
@@ -284,7 +293,19 @@ func order(p *session.Payout) rail.Order {
 func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout, card *vault.Sealed) error {
 	found := &checked{errand: with}
 	refuse := func(code fault.Code) { found.refused, found.text = code, fault.Lookup(code).Text }
-	account := p.Details.Instrument.Account
+	why, err := w.impossible(ctx, p)
+	if err != nil {
+		return err
+	}
+	if why != nil {
+		found.refused, found.text = why.Code, why.Text
+		return w.report(ctx, found)
+	}
+	asks, err := w.order(ctx, p)
+	if err != nil {
+		return err
+	}
+	account := asks.Destination.Account
 	moves, ok := w.byName[p.Rail]
 	switch {
 	case !ok:
@@ -300,7 +321,7 @@ func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout, 
 		limited, cancel := context.WithTimeout(ctx, min(left, checkTimeout))
 		defer cancel()
 		verdict, err := guarded(func() (rail.Verdict, error) {
-			return moves.Check(limited, order(p), w.opener(with.task.Project, p.Details.Instrument, card))
+			return moves.Check(limited, asks, w.opener(with.task.Project, p.Details.Instrument, card))
 		})
 		switch {
 		case ctx.Err() != nil:
@@ -324,18 +345,28 @@ func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout, 
 func (w *taskWorker) send(ctx context.Context, with errand, p *session.Payout) error {
 	moves, ok := w.byName[p.Rail]
 	if !ok {
-		return w.report(ctx, &abort{with, fault.RoutingInternal})
+		return w.report(ctx, &abort{errand: with, code: fault.RoutingInternal})
+	}
+	// Nothing has been promised to the rail yet: what fails here is tried again.
+	switch why, err := w.impossible(ctx, p); {
+	case err != nil:
+		return err
+	case why != nil:
+		return w.report(ctx, &abort{with, why.Code, why.Text})
 	}
 	var card *vault.Sealed
-	if shown := p.Details.Instrument.Card; shown != nil {
+	if shown := p.Details.Instrument.Card; shown != nil && shown.Token == 0 {
 		sealed, err := w.store.Card(ctx, with.task.Project, shown.Sealed)
 		switch {
 		case err != nil && fault.CodeOf(err) == fault.NotFound:
-			return w.report(ctx, &abort{with, fault.Internal})
+			return w.report(ctx, &abort{errand: with, code: fault.Internal})
 		case err != nil:
-			return err // nothing has been promised to the rail yet
+			return err
 		}
 		card = &sealed
+	}
+	if _, err := w.order(ctx, p); err != nil {
+		return err
 	}
 	if err := w.report(ctx, &intent{with}); err != nil {
 		return err
@@ -348,12 +379,18 @@ func (w *taskWorker) send(ctx context.Context, with errand, p *session.Payout) e
 func (w *taskWorker) fulfil(ctx context.Context, with errand, p *session.Payout) error {
 	moves := w.byName[p.Rail]
 	until := p.SentAt.Add(moves.Terms().SendDeadline)
+	switch why, err := w.impossible(ctx, p); {
+	case err != nil:
+		return err
+	case why != nil:
+		return w.report(ctx, &unkept{with, p.Attempt, why.Code, why.Text})
+	}
 	var card *vault.Sealed
-	if shown := p.Details.Instrument.Card; shown != nil {
+	if shown := p.Details.Instrument.Card; shown != nil && shown.Token == 0 {
 		sealed, err := w.store.Card(ctx, with.task.Project, shown.Sealed)
 		switch {
 		case err != nil && fault.CodeOf(err) == fault.NotFound:
-			return w.report(ctx, &unkept{with, p.Attempt, fault.Internal})
+			return w.report(ctx, &unkept{with, p.Attempt, fault.Internal, fault.Lookup(fault.Internal).Text})
 		case err != nil:
 			return err
 		}
@@ -371,7 +408,11 @@ func (w *taskWorker) call(ctx context.Context, with errand, p *session.Payout, m
 	limited, cancel := context.WithTimeout(ctx, until.Sub(w.now()))
 	defer cancel()
 	says, err := guarded(func() (rail.Outcome, error) {
-		return moves.Send(limited, order(p), w.opener(with.task.Project, p.Details.Instrument, card))
+		asks, err := w.order(limited, p)
+		if err != nil {
+			return rail.Outcome{}, err
+		}
+		return moves.Send(limited, asks, w.opener(with.task.Project, p.Details.Instrument, card))
 	})
 	if err != nil {
 		w.log.Warn("send not answered", "rail", p.Rail, "payout", p.ID, "error", err)

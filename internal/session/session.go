@@ -125,6 +125,9 @@ type TransactionInfo struct {
 	ARN         string `json:"arn,omitempty"`
 	AuthCode    string `json:"auth_code,omitempty"`
 	FPMessageID string `json:"fp_message_id,omitempty"`
+	// BankAccountToken is a token of the account that was paid to, for projects
+	// that ask for it.
+	BankAccountToken string `json:"bank_account_ru_token,omitempty"`
 }
 
 // Failure is why a payout failed.

@@ -134,6 +134,7 @@ func appendPayout(b []byte, o *session.Payout, v session.Version, p *partner.Pro
 		b = appendMember(b, "arn", o.Info.ARN)
 		b = appendMember(b, "auth_code", o.Info.AuthCode)
 		b = appendMember(b, "fp_message_id", o.Info.FPMessageID)
+		b = appendMember(b, "bank_account_ru_token", o.Info.BankAccountToken)
 		b = append(b, '}')
 	}
 	b = appendRaw(b, metadata, o.Details.Metadata)
@@ -152,8 +153,10 @@ func appendInstrument(b []byte, i *instrument.Instrument) []byte {
 		b = appendMember(b, "last4", i.Card.Last4)
 		b = appendMember(b, "brand", i.Card.Brand)
 		b = appendMember(b, "bin", i.Card.BIN)
+		b = appendMember(b, "card_id", i.Card.CardID)
 	case i.Account != nil:
 		b = append(b, `{"type":"bank_account","bank_account":{"system_type":"ru","ru":{`...)
+		b = appendMember(b, "token", i.Account.Token)
 		b = appendMember(b, "bik", i.Account.BIK)
 		b = appendMember(b, "account", i.Account.Number)
 		b = appendMember(b, "full_name", i.Account.FullName)

@@ -47,7 +47,7 @@ type document struct {
 	warnings   []string
 }
 
-// known are the members of a body that are looked into; all others are
+// known are the members that operations on sessions look into; all others are
 // skipped, whatever they hold (wire reference, core §2.10).
 var known = map[string]bool{
 	"session_id": true, "payment_method": true, "payout_details": true, amountDetails: true,
@@ -61,13 +61,13 @@ const metadata = "metadata"
 // and nothing at all (wire reference, core §1.4). fault.Invalid if it is not
 // JSON in UTF-8 with unique names, or breaks a bound. Its texts say where and
 // never repeat what stands there.
-func read(body []byte) (*document, error) {
+func read(body []byte, known map[string]bool) (*document, error) {
 	d := &document{nodes: make([]node, root+1, 40)}
 	d.nodes[root].kind = jsontext.KindBeginObject
 	if len(bytes.Trim(body, " \t\r\n")) == 0 {
 		return d, nil
 	}
-	r := reader{Decoder: jsontext.NewDecoder(bytes.NewBuffer(body)), body: body, document: d}
+	r := reader{Decoder: jsontext.NewDecoder(bytes.NewBuffer(body)), body: body, known: known, document: d}
 	err := r.top()
 	if err == nil {
 		err = r.end()
@@ -93,7 +93,8 @@ func refusal(err error) error {
 type reader struct {
 	*jsontext.Decoder
 	*document
-	body []byte
+	body  []byte
+	known map[string]bool // members of the body to be looked into
 }
 
 // top reads the outermost value.
@@ -115,7 +116,7 @@ func (r *reader) top() error {
 				return err
 			}
 			switch {
-			case known[string(name)]:
+			case r.known[string(name)]:
 				err = r.value(root, name)
 			case string(name) == metadata:
 				err = r.whole(root, name)

@@ -205,11 +205,13 @@ func (d *document) by(mode partner.Mode, at ref, right bool, reason string) {
 }
 
 // session reads session_id; 0 if it is missing or wrong.
-func (d *document) session(must bool) id.Session {
-	at := d.member(root, "session_id")
+func (d *document) session(must bool) id.Session { return d.sessionIn(root, must) }
+
+func (d *document) sessionIn(of ref, must bool) id.Session {
+	at := d.member(of, "session_id")
 	if at == absent {
 		if must {
-			d.missing(root, "session_id")
+			d.missing(of, "session_id")
 		}
 		return 0
 	}

@@ -53,7 +53,7 @@ func FuzzParse(f *testing.F) {
 		for _, v := range []session.Version{1, 2} {
 			shown := Answer(s, v, nil)
 			wantNoNulls(t, shown)
-			if op == OpCreate && r.PAN == "" {
+			if op == OpCreate && r.PAN == "" && len(r.Spent) == 0 {
 				wantSame(t, v, s, shown)
 			}
 		}

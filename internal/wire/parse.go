@@ -17,7 +17,12 @@ func Parse(op Op, v session.Version, p *partner.Project, body []byte) (Request, 
 	if p == nil {
 		p = &partner.Project{}
 	}
-	d, err := read(body)
+	look := known
+	switch op {
+	case OpToken, OpInfo, OpTokenize, OpElements:
+		look = knownToTokens
+	}
+	d, err := read(body, look)
 	if err != nil {
 		return Request{}, err
 	}
@@ -36,6 +41,16 @@ func Parse(op Op, v session.Version, p *partner.Project, body []byte) (Request, 
 	case OpBalance:
 		d.required(root, "request_datetime", timeForm)
 	case OpBanks:
+	case OpToken:
+		r.Tokens.Widgets = d.widgets()
+	case OpInfo:
+		if asked := d.asked(); asked != nil {
+			r.Spent = []Spent{*asked}
+		}
+	case OpTokenize:
+		d.accountNumber(&r.Tokens, p)
+	case OpElements:
+		r.Tokens.Elements = d.elements()
 	default:
 		panic("wire: no such operation: " + string(op))
 	}
@@ -49,7 +64,7 @@ func Parse(op Op, v session.Version, p *partner.Project, body []byte) (Request, 
 // details reads what the partner says of a payout. Where the request alone
 // must say everything, what is missing is refused along with what is wrong.
 func (d *document) details(r *Request, op Op, v session.Version, p *partner.Project) {
-	r.Details.Instrument, r.PAN = d.instrument(op, p)
+	r.Details.Instrument, r.PAN = d.instrument(op, p, r)
 	if op != OpVerify { // a verification has no amount (core §3.9)
 		r.Details.Amount = d.amount()
 	}

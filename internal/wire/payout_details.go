@@ -7,6 +7,7 @@ import (
 
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/vault"
 )
 
 // A choice is a member that names the variant of the object in which it
@@ -32,9 +33,6 @@ var (
 	}
 	wallets = choice{tag: "type", taken: []string{"yoomoney"}, refused: []string{"qiwi", "moneta", "steam"}}
 )
-
-// noTokens is the answer to a token that may be right elsewhere.
-const noTokens = "is not accepted: this server does not issue tokens and card hashes yet"
 
 // variant reads a choice: its name, "" if it is none that is taken, and its
 // object, absent if that is missing or no object.
@@ -72,7 +70,7 @@ func (d *document) variant(of ref, c choice) (string, ref) {
 // instrument reads where the payout goes, under either version's name. What it
 // returns has its kind even where members of it are wrong, so that the checks
 // that go by the kind are made too.
-func (d *document) instrument(op Op, p *partner.Project) (*instrument.Instrument, instrument.PAN) {
+func (d *document) instrument(op Op, p *partner.Project, r *Request) (*instrument.Instrument, instrument.PAN) {
 	one, other := d.member(root, "payout_details"), d.member(root, "payment_method")
 	if one != absent && other != absent {
 		d.refuse(other, "must not be sent together with payout_details")
@@ -91,18 +89,17 @@ func (d *document) instrument(op Op, p *partner.Project) (*instrument.Instrument
 	}
 	switch method {
 	case "card":
-		card, pan := d.card(inner)
+		card, pan := d.card(inner, r)
 		return &instrument.Instrument{Card: card}, pan
 	case "recurrent":
 		if inner != absent {
-			d.required(inner, "token", hashForm)
+			r.Spent = append(r.Spent, *d.spent(inner, "token", vault.RecurrentToken))
 			d.optional(inner, "initiator", initiator)
 			d.optional(inner, "security_code", codeForm)
-			d.refuse(inner, noTokens)
 		}
 		return &instrument.Instrument{Card: &instrument.Card{}}, ""
 	case "bank_account":
-		return d.bankAccount(inner, op, p), ""
+		return d.bankAccount(inner, op, p, r), ""
 	case "wallet":
 		return &instrument.Instrument{Wallet: d.wallet(inner)}, ""
 	}
@@ -112,7 +109,7 @@ func (d *document) instrument(op Op, p *partner.Project) (*instrument.Instrument
 // card reads a card (wire reference, core §4.1). All but the number is of no
 // use to a payout: it is checked and forgotten, the security code above all
 // (PCI DSS 3.3.1.2).
-func (d *document) card(at ref) (*instrument.Card, instrument.PAN) {
+func (d *document) card(at ref, r *Request) (*instrument.Card, instrument.PAN) {
 	if at == absent {
 		return &instrument.Card{}, ""
 	}
@@ -130,20 +127,28 @@ func (d *document) card(at ref) (*instrument.Card, instrument.PAN) {
 			return &card, pan
 		}
 	case variant == "encrypted_card":
-		d.required(inner, "number_hash", hashForm)
-		d.optional(inner, "expiration_date_hash", hashForm)
-		d.optional(inner, "security_code_hash", hashForm)
-		d.optional(inner, "cardholder_name_hash", hashForm)
-		d.refuse(inner, noTokens)
+		r.Spent = append(r.Spent, *d.spent(inner, "number_hash", vault.CardHash))
+		for _, other := range otherHashes {
+			if d.member(inner, other.name) != absent {
+				r.Spent = append(r.Spent, *d.spent(inner, other.name, other.kind))
+			}
+		}
+		d.optional(inner, "security_code_hash", hashForm) // none is issued here
 	case variant == "tokenized_card":
-		d.required(inner, "token", hashForm)
-		d.refuse(inner, noTokens)
+		r.Spent = append(r.Spent, *d.spent(inner, "token", vault.CardToken))
 	}
 	return &instrument.Card{}, ""
 }
 
+// otherHashes are the members of an encrypted card that say nothing to a payout
+// and must be right all the same.
+var otherHashes = []struct {
+	name string
+	kind vault.Kind
+}{{"expiration_date_hash", vault.ExpiryHash}, {"cardholder_name_hash", vault.HolderHash}}
+
 // bankAccount reads an account or a phone; nil if it cannot be told which.
-func (d *document) bankAccount(at ref, op Op, p *partner.Project) *instrument.Instrument {
+func (d *document) bankAccount(at ref, op Op, p *partner.Project, r *Request) *instrument.Instrument {
 	if at == absent {
 		return nil
 	}
@@ -160,7 +165,7 @@ func (d *document) bankAccount(at ref, op Op, p *partner.Project) *instrument.In
 		return nil
 	}
 	if system == "ru" {
-		return &instrument.Instrument{Account: d.account(inner, p)}
+		return &instrument.Instrument{Account: d.account(inner, p, r)}
 	}
 	fps := &instrument.FPS{Verify: system == verification}
 	if inner != absent {
@@ -174,14 +179,14 @@ func (d *document) bankAccount(at ref, op Op, p *partner.Project) *instrument.In
 }
 
 // account reads an account at a Russian bank (wire reference, core §4.2).
-func (d *document) account(at ref, p *partner.Project) *instrument.Account {
+func (d *document) account(at ref, p *partner.Project, r *Request) *instrument.Account {
 	var a instrument.Account
 	if at == absent {
 		return &a
 	}
-	if token := d.member(at, "token"); token != absent {
-		d.checked(token, hashForm)
-		d.refuse(token, noTokens)
+	if d.member(at, "token") != absent {
+		spent := d.spent(at, "token", vault.AccountToken)
+		a.Token, r.Spent = string(spent.Token), append(r.Spent, *spent)
 	} else {
 		a.BIK = d.required(at, "bik", bikForm)
 		a.Number = d.required(at, "account", accountForm)
@@ -192,16 +197,22 @@ func (d *document) account(at ref, p *partner.Project) *instrument.Account {
 	a.KPP = d.optional(at, "kpp", kppForm)
 	a.Fast, a.FastSent = d.flag(at, "is_fast")
 
-	if number := d.member(at, "account"); a.Number != "" {
-		d.by(p.AccountPrefix, number, instrument.AllowedPrefix(a.Number), "does not begin as an account that may be paid to")
-		if a.BIK != "" {
-			d.by(p.ControlKey, number, instrument.AccountKey(a.BIK, a.Number), "fails the control key of the bank")
-		}
-	}
+	d.accountBy(p, d.member(at, "account"), a.BIK, a.Number)
 	if a.INN != "" {
 		d.by(p.INNCheck, d.member(at, "inn"), instrument.INN(a.INN), "fails the check digits")
 	}
 	return &a
+}
+
+// accountBy makes the checks on an account that the project has switched on.
+func (d *document) accountBy(p *partner.Project, at ref, bik, number string) {
+	if number == "" {
+		return
+	}
+	d.by(p.AccountPrefix, at, instrument.AllowedPrefix(number), "does not begin as an account that may be paid to")
+	if bik != "" {
+		d.by(p.ControlKey, at, instrument.AccountKey(bik, number), "fails the control key of the bank")
+	}
 }
 
 // flag reads a boolean, which may be in quotes (wire reference, core §7 no. 13).

@@ -24,10 +24,15 @@ const (
 	OpVerify  Op = "fps/customer_verification"
 	OpBalance Op = "wallet/balance"
 	OpBanks   Op = "fps/banks"
+
+	OpToken    Op = "token"
+	OpInfo     Op = "token/info"
+	OpTokenize Op = "tokenize"
+	OpElements Op = "tokenize/elements"
 )
 
 // Ops lists all operations.
-var Ops = []Op{OpCreate, OpStart, OpInit, OpStatus, OpConfirm, OpCancel, OpVerify, OpBalance, OpBanks}
+var Ops = []Op{OpCreate, OpStart, OpInit, OpStatus, OpConfirm, OpCancel, OpVerify, OpBalance, OpBanks, OpToken, OpInfo, OpTokenize, OpElements}
 
 // Request is what a body said, checked.
 type Request struct {
@@ -36,6 +41,12 @@ type Request struct {
 	// PAN is the open card number of Details.Instrument.Card, to be sealed
 	// before anything is written; "" for other instruments.
 	PAN instrument.PAN
+	// Spent is the token by which the instrument is to be found, and what else
+	// was sent beside it that was issued by this server; of token/info, what is
+	// asked about. Empty for other instruments.
+	Spent []Spent
+	// Tokens is of the operations on tokens alone.
+	Tokens Tokens
 	// Warnings are checks that failed in a mode that only warns; for the log.
 	Warnings []string
 }
