@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/payoutd/payoutd/instrument"
+	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/payout"
@@ -87,6 +88,10 @@ func clients() []client {
 			ID: "gorse", Wallet: "4477", Methods: instrument.Kinds, WebhookNames: 1,
 			ControlKey: partner.Reject, INNCheck: partner.Reject, AccountPrefix: partner.Reject,
 		}, "1000.00", []string{"gorse"}, nil},
+		{partner.Project{
+			ID: "hazel", Wallet: "4478", Methods: instrument.Kinds, Partner: "acme", Elements: true, CardIDs: true, AccountTokens: true,
+			TokenLife: partner.Duration(365 * 24 * time.Hour), Credit: 10_000_00, // no deposit, which would take a number
+		}, "", []string{"hazel"}, nil},
 	}
 }
 
@@ -194,6 +199,50 @@ func (p *product) send(verb string, message []byte) *http.Response {
 		p.t.Fatal(err)
 	}
 	return response
+}
+
+// tokens does what people do with tokens who are not partners, and says what
+// came of it.
+func (p *product) tokens(what string, args []string) string {
+	p.t.Helper()
+	ctx := p.t.Context()
+	said := func(err error, format string, args ...any) string {
+		if err != nil {
+			return string(fault.CodeOf(err))
+		}
+		return fmt.Sprintf(format, args...)
+	}
+	v := must(vault.New(vaultKeys()))
+	switch {
+	case what == "widget" && args[0] == "card":
+		h, err := p.engine.TokenizeCard(ctx, vault.Token(args[1]), payout.CardInput{Number: []byte(args[2])})
+		return said(err, "%s %s", string(h.Number), h.Shown.Last4)
+	case what == "widget":
+		token, shown, err := p.engine.TokenizeAccount(ctx, vault.Token(args[1]), args[2], args[3])
+		return said(err, "%s %s", string(token), shown.Masked)
+	case what == "issue": // what a sandbox does at an operator's desk
+		project, _ := p.engine.Caller(id.Project(args[0]))
+		shown := instrument.PAN(args[2]).Shown()
+		now := p.clock.Now().Add(time.Until(began)).UTC()
+		item, token, err := v.Issue(vault.Item{
+			Partner: project.Owner(), ID: 1, Kind: vault.Kind(args[1]), Project: project.ID,
+			Shown:     vault.Shown{BIN: shown.BIN, Last4: shown.Last4, Brand: shown.Brand},
+			CreatedAt: now, EndsAt: project.TokenEnd(now),
+		}, []byte(args[2]))
+		if err == nil {
+			err = p.store.Commit(ctx, store.Reads{}, func(*store.Rows) (*store.Changes, error) {
+				return &store.Changes{Batch: 1, Items: []vault.Item{item}}, nil
+			})
+		}
+		return said(err, "%s", string(token))
+	}
+	project, _ := p.engine.Caller(id.Project(args[0]))
+	kind := vault.Kind(args[1])
+	item, err := p.store.FindItem(ctx, project.Owner(), kind, must(v.LookUp(kind, vault.Token(args[2]))))
+	if err == nil {
+		err = p.engine.DeleteToken(ctx, project.ID, item.ID, "operator")
+	}
+	return said(err, "deleted")
 }
 
 // prove says that whatever the conversation was, the books are in order at its

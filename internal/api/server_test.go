@@ -78,7 +78,7 @@ var keys = sync.OnceValue(func() map[string]sign.PrivateKey {
 	for _, name := range []string{"acme", "cedar-1"} {
 		made[name] = must(sign.GenerateRSA())
 	}
-	for _, name := range []string{"birch", "cedar-2", "cedar-retired", "dune-retired", "elm", "fir", "gorse", "nobody"} {
+	for _, name := range []string{"birch", "cedar-2", "cedar-retired", "dune-retired", "elm", "fir", "gorse", "hazel", "nobody"} {
 		made[name] = must(sign.GenerateP256())
 	}
 	return made

@@ -36,11 +36,16 @@ var answerHeaders = []string{
 //	webhook  path, headers and body of each webhook that followed
 //	wait     time that passes, such as 1s
 //	clock    time by which the clock is moved ahead, such as 240m
+//	widget   what a person gives the widget: "card" or "account", the public
+//	         token and the number or BIK and number
+//	issue    what an operator issues: project, kind and card number
+//	delete   what an operator deletes: project, kind and token
+//	result   what came of these three
 //	stop     the engine takes nothing any more
 //
 // In a request {name} is the signature of the body by that key, and
 // "Transfer-Encoding: chunked" sends the body in chunks of seven bytes. Numbers
-// are shown in the order in which they are first seen; see numbers. The files
+// and tokens are shown in the order in which they are first seen; see numbers. The files
 // are rewritten with -update, but for requests, bodies, waits and clocks.
 func TestWire(t *testing.T) {
 	for name, fixture := range fixtures(t) {
@@ -172,10 +177,14 @@ func play(t *testing.T, fixture *txtar.Archive) *txtar.Archive {
 				if err := p.clock.Advance(duration(t, file)); err != nil {
 					t.Fatal(err)
 				}
+			case "widget", "issue", "delete":
+				played.Files = append(played.Files, file)
+				came := p.tokens(file.Name, strings.Fields(string(shown.real(file.Data))))
+				played.Files = append(played.Files, txtar.File{Name: "result", Data: shown.show([]byte(came + "\n"))})
 			case "stop":
 				played.Files = append(played.Files, file)
 				p.engine.Close()
-			case "body", "answer", "webhook":
+			case "body", "answer", "webhook", "result":
 				continue
 			default:
 				t.Fatalf("unknown section %q", file.Name)
@@ -200,14 +209,15 @@ func duration(t *testing.T, section txtar.File) time.Duration {
 
 // numbers gives the product's numbers those of the wire reference's examples,
 // of the same length, in the order in which a fixture sees them: how many the
-// engine makes in between for itself is no part of the wire.
+// engine makes in between for itself is no part of the wire. Tokens and
+// identifiers of cards, which are random, get 64 digits that count up.
 type numbers struct {
 	shownOf, realOf map[string]string
 	next            map[string]int
 }
 
 var (
-	numbered    = regexp.MustCompile(`\b(?:ps|po|ev)_[0-9]{7}\b`)
+	numbered    = regexp.MustCompile(`\b(?:(?:ps|po|ev)_[0-9]{7}|[0-9a-f]{64})\b`)
 	firstShown  = map[string]int{"ps_": 7300451, "po_": 4100982, "ev_": 9000131}
 	placeholder = regexp.MustCompile(`\{[a-z0-9-]+\}`)
 )
@@ -220,7 +230,13 @@ func (n *numbers) show(b []byte) []byte {
 				n.shownOf, n.realOf, n.next = make(map[string]string), make(map[string]string), make(map[string]int)
 			}
 			kind := number[:3]
+			if firstShown[kind] == 0 {
+				kind = ""
+			}
 			shown := fmt.Sprint(kind, firstShown[kind]+n.next[kind])
+			if kind == "" {
+				shown = fmt.Sprintf("%s%04x", strings.Repeat("b41f", 15), n.next[kind]+1)
+			}
 			n.next[kind]++
 			n.shownOf[number], n.realOf[shown] = shown, number
 		}
