@@ -175,7 +175,7 @@ func openForBench(ctx context.Context, f folder, log *slog.Logger) (*bench.Insta
 	if err != nil {
 		return nil, err
 	}
-	return &bench.Installation{Engine: i.engine, Store: i.store, ServerKeys: i.keys, Close: i.close}, nil
+	return &bench.Installation{Engine: i.engine, Store: i.store.(store.Bulk), ServerKeys: i.keys, Close: i.close}, nil
 }
 
 // forBench makes an empty database ready for a run, and says what the benchmark

@@ -75,7 +75,7 @@ type Options struct {
 // Installation is an opened one.
 type Installation struct {
 	Engine     *payout.Engine
-	Store      store.Store
+	Store      store.Bulk
 	ServerKeys map[partner.KeyType]sign.PrivateKey
 	Close      func() error
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -215,7 +216,7 @@ func (l *life) addTo(c *store.Changes) {
 }
 
 const (
-	preloadBatch = 1000 // payouts in one transaction
+	preloadBatch = 5000 // payouts in one transaction
 	// payoutBytes is what a finished payout takes on disk, with its indexes and
 	// with room for the write-ahead log.
 	payoutBytes = 8 << 10
@@ -226,7 +227,7 @@ const (
 func (o *Options) preloadBytes() int64 { return int64(o.Preload)*payoutBytes + spareBytes }
 
 // preload writes finished payouts in bulk: paid, told, and right in the books.
-func preload(ctx context.Context, o Options, s store.Store) error {
+func preload(ctx context.Context, o Options, s store.Bulk) error {
 	if o.Free == nil {
 		o.Say("the disk of the database is not to be seen from here: see to it that %d MB are free", o.preloadBytes()>>20)
 	} else if free, err := o.Free(); err != nil {
@@ -235,41 +236,83 @@ func preload(ctx context.Context, o Options, s store.Store) error {
 		return fault.New(fault.Invalid, "preload: %d payouts need %d MB of free disk, and %d MB are free", o.Preload, need>>20, free>>20)
 	}
 	o.Say("preloading %d payouts", o.Preload)
-	ids := id.NewGenerator(now)
-	for done := 0; done < o.Preload; {
-		n := min(preloadBatch, o.Preload-done)
-		if err := writeWhole(ctx, s, ids, done, n, o.Projects); err != nil {
+	h := &history{ids: id.NewGenerator(now)}
+	for n := range o.Projects {
+		book, err := s.Book(ctx, projectName(n))
+		if err != nil {
 			return fmt.Errorf("preload: %w", err)
 		}
-		if done += n; done%(100*preloadBatch) == 0 {
-			o.Say("preloaded %d of %d payouts", done, o.Preload)
-		}
+		h.books = append(h.books, book)
+	}
+	if err := h.fill(ctx, o, s); err != nil {
+		return fmt.Errorf("preload: %w", err)
 	}
 	return nil
 }
 
-// writeWhole writes n whole lives, from number first, in one transaction.
-func writeWhole(ctx context.Context, s store.Store, ids *id.Generator, first, n, projects int) error {
-	var reads store.Reads
-	for i := range min(n, projects) {
-		reads.Books = append(reads.Books, projectName((first+i)%projects))
-	}
-	return s.Commit(ctx, reads, func(rows *store.Rows) (*store.Changes, error) {
-		c := &store.Changes{Batch: id.Batch(ids.Next())}
-		at := now().UTC().Truncate(time.Microsecond)
-		for i := range n {
-			project := projectName((first + i) % projects)
-			l := &life{project: project, n: int64(first + i), ids: ids, at: at, book: rows.Books[project]}
-			for _, command := range commands {
-				if err := command(l); err != nil {
-					return nil, err
-				}
+// history is payouts of the past. Nobody else writes to the books of its
+// projects, so they are read once.
+type history struct {
+	ids   *id.Generator
+	books []*ledger.Book // by project
+	made  int
+}
+
+// fill makes the next part while the last one is being written.
+func (h *history) fill(ctx context.Context, o Options, s store.Bulk) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var (
+		parts  = make(chan *store.Changes)
+		failed error
+	)
+	go func() {
+		defer close(parts)
+		for h.made < o.Preload && failed == nil {
+			var c *store.Changes
+			if c, failed = h.next(min(preloadBatch, o.Preload-h.made)); failed != nil {
+				return
 			}
-			l.addTo(c)
+			select {
+			case parts <- c:
+			case <-ctx.Done():
+				return
+			}
 		}
-		for _, p := range reads.Books {
-			c.Books = append(c.Books, rows.Books[p])
+	}()
+	done := 0
+	for c := range parts {
+		if err := s.Fill(ctx, c); err != nil {
+			return err
 		}
-		return c, nil
-	})
+		if done += len(c.Sessions); done%(100*preloadBatch) == 0 {
+			o.Say("preloaded %d of %d payouts", done, o.Preload)
+		}
+	}
+	return cmp.Or(failed, ctx.Err())
+}
+
+// next makes n whole lives, one project after the other.
+func (h *history) next(n int) (*store.Changes, error) {
+	c := &store.Changes{Batch: id.Batch(h.ids.Next())}
+	at := now().UTC().Truncate(time.Microsecond)
+	first := h.made
+	for h.made < first+n {
+		book := h.books[h.made%len(h.books)]
+		l := &life{project: book.Project, n: int64(h.made), ids: h.ids, at: at, book: book}
+		for _, command := range commands {
+			if err := command(l); err != nil {
+				return nil, err
+			}
+		}
+		l.addTo(c)
+		h.made++
+	}
+	for i := range min(n, len(h.books)) {
+		book := h.books[(first+i)%len(h.books)]
+		written := *book
+		c.Books = append(c.Books, &written)
+		book.Revision++ // as the store does when it writes
+	}
+	return c, nil
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // open returns a store with projects that have credit in place of a deposit.
-func open(t *testing.T, projects int) store.Store {
+func open(t *testing.T, projects int) store.Bulk {
 	t.Helper()
 	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "payoutd.db"), nil)
 	if err != nil {
