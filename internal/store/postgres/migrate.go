@@ -114,6 +114,10 @@ func tooNew(database string, current, target int64) error {
 	return fault.New(fault.Invalid, "%s has schema %d, this program knows %d: run a newer payoutd", database, current, target)
 }
 
+// migrationLockMax bounds how long a migration waits for a table. Whoever wants
+// the table after it waits behind it, which are the nodes at work.
+const migrationLockMax = "5s"
+
 // provider does migrations, and closes its connections when it is closed. An
 // advisory lock of the server keeps two of them apart; who finds it taken asks
 // again each second, for as long as a large table may take.
@@ -126,6 +130,8 @@ func provider(config *pgx.ConnConfig) (*goose.Provider, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, err, "prepare the lock of the migrations")
 	}
+	config = config.Copy()
+	config.RuntimeParams["lock_timeout"] = migrationLockMax
 	p, err := goose.NewProvider(goose.DialectPostgres, stdlib.OpenDB(*config), files,
 		goose.WithDisableGlobalRegistry(true), goose.WithSessionLocker(locker))
 	if err != nil {
