@@ -215,6 +215,9 @@ func (e *Engine) handOver(b *batch) {
 			e.tasksWorker.add(j)
 		} else {
 			e.tasksWorker.forget(task.TaskKey)
+			if !task.Due.After(b.now) {
+				e.hint()
+			}
 		}
 	}
 	for _, k := range b.calls {
@@ -227,6 +230,7 @@ func (e *Engine) handOver(b *batch) {
 			e.hooks.add(*event)
 		case event.Owner == "" && !event.Due.After(b.now):
 			e.hooks.wake()
+			e.hint()
 		}
 	}
 	for _, s := range b.changes.Sessions {

@@ -47,10 +47,11 @@ const (
 	ownHorizon    = 30 * time.Second // what is due later is left to whoever finds it due
 	lookUpMax     = 30 * time.Second
 	pollGap       = 250 * time.Millisecond
-	graceMax      = 5 * time.Second  // for what is under way when the program stops
-	handBackMax   = 2 * time.Second  // for giving back what the program had when it stops
-	leaseShared   = 10 * time.Second // where several nodes share the database
-	leaseAlone    = time.Minute      // where the data has one owner, whose death voids it anyway
+	nudgeGap      = 10 * time.Millisecond // between two hints to other nodes
+	graceMax      = 5 * time.Second       // for what is under way when the program stops
+	handBackMax   = 2 * time.Second       // for giving back what the program had when it stops
+	leaseShared   = 10 * time.Second      // where several nodes share the database
+	leaseAlone    = time.Minute           // where the data has one owner, whose death voids it anyway
 )
 
 // Options are what an engine is made of. Store, Vault, Rails and ServerKeys are
@@ -109,6 +110,7 @@ type Engine struct {
 	number     *nodeNumber // nil if Options.IDs were given
 	node       string
 	stopping   atomic.Bool   // Run is told to end: what commands leave to do is not kept
+	left       chan struct{} // holds one token while others are to be nudged
 	lease      time.Duration // how long a claim holds without being renewed
 	projects   projects
 
@@ -139,7 +141,7 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 		sandbox: o.Sandbox, gapMax: o.QueryGapMax, real: time.Now, log: o.Log, metrics: newMetrics(o.Metrics),
 		now:  func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
 		ids:  o.IDs,
-		node: newNode(),
+		node: newNode(), left: make(chan struct{}, 1),
 	}
 	for range max(o.Committers, 1) {
 		e.committers = append(e.committers, &committer{queue: make(chan *pending, queueMax), ended: make(chan struct{})})
@@ -468,6 +470,38 @@ func (e *Engine) handBack(tasks []store.TaskKey, events []store.EventKey) {
 	if err := e.store.Release(ctx, e.node, tasks, events); err != nil {
 		e.log.Warn("leases were not handed back", "error", err)
 	}
+	if err := e.store.Nudge(ctx); err != nil {
+		e.log.Warn("other nodes were not nudged", "error", err)
+	}
+}
+
+// hint notes that a commit has left something due to other nodes.
+func (e *Engine) hint() {
+	select {
+	case e.left <- struct{}{}:
+	default:
+	}
+}
+
+// nudgeOthers tells other nodes of what was left to them, until ctx ends: at
+// once the first time, then with a gap, so that they are not woken for each of
+// many commits.
+func (e *Engine) nudgeOthers(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.left:
+		}
+		if err := e.store.Nudge(ctx); err != nil && ctx.Err() == nil {
+			e.log.Warn("other nodes were not nudged; they look by themselves", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(nudgeGap):
+		}
+	}
 }
 
 // queryGap is how long to wait before question number attempt.
@@ -502,6 +536,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	workers.Go(func() { e.watchProjects(ctx) })
 	workers.Go(func() { e.wipeEnded(ctx) })
+	if e.tasksWorker.mine || e.hooks.mine {
+		workers.Go(func() { e.store.Listen(ctx, e.Wake) })
+	}
 	leases, stop := context.WithCancel(calls)
 	renewed := make(chan struct{})
 	go func() {
@@ -510,9 +547,15 @@ func (e *Engine) Run(ctx context.Context) error {
 			lose(err)
 		}
 	}()
+	nudged := make(chan struct{})
+	go func() {
+		defer close(nudged)
+		e.nudgeOthers(leases)
+	}()
 	workers.Wait()
 	stop()
 	<-renewed
+	<-nudged
 	e.handBack(e.tasksWorker.keys(), e.hooks.keys()) // what was cut
 	if outer.Err() == nil {
 		return context.Cause(ctx)

@@ -49,6 +49,13 @@ type Store interface {
 	// others need not wait for their end. What somebody is just changing keeps
 	// its lease.
 	Release(ctx context.Context, node string, tasks []TaskKey, events []EventKey) error
+	// Nudge hints to other nodes that something is due of which nobody has the
+	// lease, so that they look at once and not only when it is time to. It may
+	// be lost.
+	Nudge(ctx context.Context) error
+	// Listen calls nudged when another node may have said so, until ctx or the
+	// store ends. Where the data has one owner there is nothing to hear.
+	Listen(ctx context.Context, nudged func())
 	// Recover is called once at start, before any claim. An engine whose data
 	// has one owner voids all leases, those of node numbers as well, makes every
 	// query task due at once and returns true: whatever was under way is asked

@@ -160,6 +160,17 @@ func (s *Store) Release(ctx context.Context, node string, tasks []store.TaskKey,
 	return nil
 }
 
+// Nudge implements store.Store: there is no other node.
+func (s *Store) Nudge(context.Context) error { return nil }
+
+// Listen implements store.Store.
+func (s *Store) Listen(ctx context.Context, _ func()) {
+	select {
+	case <-ctx.Done():
+	case <-s.writer.closed:
+	}
+}
+
 // Recover implements store.Store: the file has one owner, so leases that stand
 // in it are of an earlier run.
 func (s *Store) Recover(ctx context.Context, now time.Time) (bool, error) {

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -243,6 +244,20 @@ func releaseIsTheOwners(b *bed) {
 	gone := todo.TaskKey
 	gone.Kind = store.TaskSend
 	b.must(b.Release(b.ctx, "second", []store.TaskKey{gone}, nil))
+}
+
+// listenEnds with its context, whoever nudges. Whether a nudge arrives is up to
+// the engine.
+func listenEnds(b *bed) {
+	ctx, cancel := context.WithCancel(b.ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		b.Listen(ctx, func() {})
+	}()
+	b.must(b.Nudge(b.ctx))
+	cancel()
+	<-ended
 }
 
 func claimEvents(b *bed) {

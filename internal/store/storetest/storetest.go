@@ -61,6 +61,7 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"ConcurrentClaimsShareNothing", concurrentClaimsShareNothing},
 		{"RenewIsTheOwners", renewIsTheOwners},
 		{"ReleaseIsTheOwners", releaseIsTheOwners},
+		{"ListenEnds", listenEnds},
 		{"ClaimEvents", claimEvents},
 		{"Recover", recoverFromAnEarlierRun},
 

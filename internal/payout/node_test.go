@@ -188,3 +188,33 @@ func TestRunHandsBackItsLeases(t *testing.T) {
 		}
 	}
 }
+
+// TestWorkForOthersIsNudged has a node without workers take a payout: it says
+// at once that there is something to do.
+func TestWorkForOthersIsNudged(t *testing.T) {
+	l := newLab(t)
+	l.engine.tasksWorker.mine, l.engine.hooks.mine = false, false
+	nudged := make(chan struct{}, 1)
+	l.engine.store = &nudging{l.store, nudged}
+	l.start()
+	l.init(cardBody(100_00))
+	select {
+	case <-nudged:
+	case <-time.After(patience):
+		t.Error("no nudge")
+	}
+}
+
+// nudging tells of nudges.
+type nudging struct {
+	store.Store
+	nudged chan<- struct{}
+}
+
+func (n *nudging) Nudge(context.Context) error {
+	select {
+	case n.nudged <- struct{}{}:
+	default:
+	}
+	return nil
+}
