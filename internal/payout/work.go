@@ -126,7 +126,9 @@ func (w *taskWorker) ask(ctx, calls context.Context) {
 	for ctx.Err() == nil {
 		jobs, err := w.claim(ctx, store.TaskQuery)
 		if err != nil {
-			w.log.Error("claiming what was under way; nothing is sent before", "error", err)
+			if ctx.Err() == nil {
+				w.log.Error("claiming what was under way; nothing is sent before", "error", err)
+			}
 			select {
 			case <-ctx.Done():
 			case <-time.After(retryGap):
