@@ -44,6 +44,9 @@ type Grant struct {
 	Person string
 }
 
+// Expired reports whether a token has come to its end.
+func (g *Grant) Expired(now time.Time) bool { return !now.Before(g.EndsAt) }
+
 // Door is whether a token opens one widget.
 type Door int
 

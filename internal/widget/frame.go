@@ -128,7 +128,7 @@ func (s *Server) admit(r *http.Request, v *view, asked string) ([]string, *notic
 		return grant.Origins, &noticeWrong
 	case door == Used:
 		return grant.Origins, &noticeUsed
-	case grant.expired(s.now()):
+	case grant.Expired(s.now()):
 		return grant.Origins, &noticeExpired
 	}
 	v.Script, v.Config.Token = kind.script, token

@@ -1,9 +1,6 @@
 package widget
 
-import (
-	"strings"
-	"time"
-)
+import "strings"
 
 // words are what a frame says in one language. Its script gets the same map.
 type words map[string]string
@@ -144,6 +141,3 @@ func speak(wish, accepted string) (string, words) {
 	}
 	return languages[0].tag, languages[0].words
 }
-
-// expired reports whether a token has come to its end.
-func (g *Grant) expired(now time.Time) bool { return !now.Before(g.EndsAt) }

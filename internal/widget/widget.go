@@ -102,6 +102,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
+// Digests are what a page puts into integrity="…", by the name of the file.
+func (s *Server) Digests() map[string]string { return s.files.digests() }
+
 // HTTPServer is a server for the widget's listener with the time-outs that a
 // page and four small calls need.
 func HTTPServer(s *Server) *http.Server {

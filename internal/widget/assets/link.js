@@ -111,5 +111,5 @@ function button(label, act) {
 begin((initial) => {
   const value = initial.taxReferenceOrPhone ?? initial.taxReference;
   if (typeof value === "string") person.value = value.slice(0, 24);
-  if (stage === "requested" || stage === "rejected") show(stage);
+  if (stage && stage !== "none") show(stage);
 });
