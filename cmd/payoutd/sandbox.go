@@ -31,6 +31,8 @@ const settingPlayed = "sandbox_played"
 
 type sandboxCommand struct {
 	Listen string `default:"127.0.0.1:8131" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
+
+	WidgetListen string `default:"127.0.0.1:0" placeholder:"ADDR" help:"Address of the widgets; port 0 takes a free one."`
 }
 
 // Run serves with the simulated world, and shows the main scenario once.
@@ -48,7 +50,7 @@ func (c *sandboxCommand) Run(ctx context.Context, p *program, g *global) error {
 		return err
 	}
 	defer func() { _ = file.Close() }()
-	flags := serveFlags{Listen: c.Listen, Roles: roles, SandboxRails: true, DrainDelay: new(time.Duration), DrainTimeout: drainTimeoutDefault}
+	flags := serveFlags{Listen: c.Listen, WidgetListen: c.WidgetListen, Roles: roles, SandboxRails: true, DrainDelay: new(time.Duration), DrainTimeout: drainTimeoutDefault}
 	s, err := newServer(ctx, f, g.logger(file, slog.LevelDebug), flags)
 	if err != nil {
 		return err
@@ -56,6 +58,9 @@ func (c *sandboxCommand) Run(ctx context.Context, p *program, g *global) error {
 	d, err := s.openDemo(ctx)
 	if err != nil {
 		return errors.Join(err, s.abandon())
+	}
+	if s.forms != nil {
+		s.openShop(d)
 	}
 	screen := newTour(p, g, s, d)
 	return s.run(ctx, func() { screen.show(ctx) })

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -22,6 +23,8 @@ import (
 	"github.com/payoutd/payoutd/internal/api"
 	"github.com/payoutd/payoutd/internal/payout"
 	"github.com/payoutd/payoutd/internal/sandbox"
+	"github.com/payoutd/payoutd/internal/shop"
+	"github.com/payoutd/payoutd/internal/widget"
 	"github.com/payoutd/payoutd/sign"
 )
 
@@ -52,6 +55,8 @@ type serveFlags struct {
 	Listen       string         `default:"127.0.0.1:8131" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
 	Roles        []string       `default:"api,work,webhook,console" help:"What this node does; on SQLite all of it."`
 	SandboxRails bool           `help:"Connect the simulated rails and /sandbox/*."`
+	WidgetListen string         `placeholder:"ADDR" help:"Address of the widgets, which is to be an origin of its own; without it there are none."`
+	WidgetProxy  []string       `placeholder:"CIDR" help:"Networks of proxies before the widgets, believed when they name a caller in X-Forwarded-For."`
 	TLSCert      string         `name:"tls-cert" placeholder:"FILE" help:"Certificate chain in PEM; with --tls-key."`
 	TLSKey       string         `name:"tls-key" placeholder:"FILE" help:"Private key of the certificate in PEM."`
 	DrainDelay   *time.Duration `placeholder:"TIME" help:"How long to go on serving after a signal, with /readyz at 503 (default: 5s on PostgreSQL, 0s on SQLite)."`
@@ -78,6 +83,9 @@ func (c *serveCommand) Run(ctx context.Context, p *program, g *global) error {
 	}
 	return s.run(ctx, func() {
 		p.printf("payoutd is ready on %s (data in %s)\n", s.url, shown(f.dir))
+		if s.widgetURL != "" {
+			p.printf("the widgets are on %s\n", s.widgetURL)
+		}
 	})
 }
 
@@ -101,6 +109,9 @@ func (c *serveFlags) check(db database) error {
 	if c.drainDelay(db) < 0 {
 		return misused("--drain-delay: want a time such as 5s, or 0s for none")
 	}
+	if _, err := c.widgetProxies(); err != nil {
+		return err
+	}
 	if c.DrainTimeout <= 0 {
 		return misused("--drain-timeout: want a time above zero, such as 10s")
 	}
@@ -121,15 +132,34 @@ func (c *serveFlags) drainDelay(db database) time.Duration {
 	return 0
 }
 
+// widgetProxies reads the networks of proxies.
+func (c *serveFlags) widgetProxies() ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, text := range c.WidgetProxy {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, misused("--widget-proxy: %q is no network such as 10.0.0.0/8", text)
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
 // server is one running node: the installation, its listeners and the parts
 // that work in the background.
 type server struct {
 	*installation
-	flags  serveFlags
-	url    string // where partners find it, without a slash at the end
-	api    net.Listener
-	desks  net.Listener   // of the operator's commands
-	inbox  *sandbox.Inbox // nil without simulated rails
+	flags serveFlags
+	url   string // where partners find it, without a slash at the end
+	api   net.Listener
+	desks net.Listener   // of the operator's commands
+	inbox *sandbox.Inbox // nil without simulated rails
+
+	widgets   net.Listener   // nil without widgets
+	widgetURL string         // their origin, as url
+	forms     *widget.Server // nil without widgets
+	shop      *shop.Server   // the demo page; nil outside of payoutd sandbox
+
 	ready  atomic.Bool
 	failed chan error // of a part that ended before it was told to
 }
@@ -137,7 +167,7 @@ type server struct {
 // newServer opens the listeners first, so that a port in use is found before
 // anything is made.
 func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags) (_ *server, err error) {
-	s := &server{flags: flags, failed: make(chan error, 3)}
+	s := &server{flags: flags, failed: make(chan error, 4)}
 	var opened []io.Closer
 	defer func() {
 		if err == nil {
@@ -147,11 +177,18 @@ func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags
 			_ = c.Close()
 		}
 	}()
-	if s.api, err = listen(flags); err != nil {
+	if s.api, err = listen("--listen", flags.Listen, flags); err != nil {
 		return nil, err
 	}
 	opened = append(opened, s.api)
 	s.url = address(s.api, flags.TLSCert != "")
+	if flags.WidgetListen != "" {
+		if s.widgets, err = listen("--widget-listen", flags.WidgetListen, flags); err != nil {
+			return nil, err
+		}
+		opened = append(opened, s.widgets)
+		s.widgetURL = address(s.widgets, flags.TLSCert != "")
+	}
 	if s.installation, err = openPatiently(ctx, f, log, purpose{may: mayMake, simulated: flags.SandboxRails, roles: flags.Roles}); err != nil {
 		return nil, err
 	}
@@ -166,26 +203,35 @@ func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags
 		}
 		s.inbox = sandbox.NewInbox(s.clock.Now, keys...)
 	}
+	if s.widgets != nil {
+		if s.forms, err = s.newForms(); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
 }
 
 // abandon lets go of a server that never ran.
 func (s *server) abandon() error {
-	return errors.Join(s.desks.Close(), s.close(), s.api.Close())
+	err := errors.Join(s.desks.Close(), s.close(), s.api.Close())
+	if s.widgets != nil {
+		err = errors.Join(err, s.widgets.Close())
+	}
+	return err
 }
 
 type closer func() error
 
 func (c closer) Close() error { return c() }
 
-// listen opens the API's listener.
-func listen(flags serveFlags) (net.Listener, error) {
-	l, err := net.Listen("tcp", flags.Listen)
+// listen opens the listener of the address that a flag gave.
+func listen(flag, address string, flags serveFlags) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%s is in use: take another address with --listen, such as --listen 127.0.0.1:0 for a free port", flags.Listen)
+		return nil, fmt.Errorf("%s is in use: take another address with %s, such as %s 127.0.0.1:0 for a free port", address, flag, flag)
 	case err != nil:
-		return nil, fmt.Errorf("--listen %s: %w", flags.Listen, err)
+		return nil, fmt.Errorf("%s %s: %w", flag, address, err)
 	case flags.TLSCert == "":
 		return l, nil
 	}
@@ -220,6 +266,10 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	partners.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)
 	// Proving large books takes its time, so only the headers are bounded.
 	operators := &http.Server{Handler: s.backOffice(), ReadHeaderTimeout: 5 * time.Second}
+	servers := []*http.Server{partners, operators}
+	if s.shop != nil {
+		partners.RegisterOnShutdown(s.shop.Close)
+	}
 
 	background := context.WithoutCancel(ctx)
 	work, stopWork := context.WithCancel(background)
@@ -232,6 +282,11 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	}()
 	go func() { s.part("the API", partners.Serve(s.api)) }()
 	go func() { s.part("the admin socket", operators.Serve(s.desks)) }()
+	if s.widgets != nil {
+		people := widget.HTTPServer(s.forms)
+		servers = append(servers, people)
+		go func() { s.part("the widgets", people.Serve(s.widgets)) }()
+	}
 	s.log.InfoContext(ctx, "started", "url", s.url, "data", s.dir, "database", s.db.name, "roles", s.flags.Roles, "simulated_rails", s.world != nil)
 	ready()
 
@@ -251,7 +306,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	s.log.InfoContext(background, "stopping")
 	drain, cancel := context.WithTimeout(background, s.flags.DrainTimeout)
 	defer cancel()
-	for _, h := range []*http.Server{partners, operators} {
+	for _, h := range servers {
 		if err := h.Shutdown(drain); err != nil {
 			s.log.WarnContext(background, "requests were cut off", "error", err)
 			_ = h.Close()
@@ -323,7 +378,10 @@ func (s *server) pages() http.Handler {
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
 	if s.inbox != nil {
-		mux.Handle("/sandbox/", sandbox.Handler(sandbox.Site{Clock: s.clock, Inbox: s.inbox, World: s.world}))
+		mux.Handle("/sandbox/", sandbox.Handler(sandbox.Site{Clock: s.clock, Inbox: s.inbox, World: s.world, Widget: s.widgetURL}))
+	}
+	if s.shop != nil {
+		mux.Handle("/demo/", sandbox.OnlyLoopback(s.shop))
 	}
 	return mux
 }

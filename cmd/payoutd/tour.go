@@ -182,15 +182,17 @@ The same by one command, and the proof of the books:
   %s payout create --card %s --amount 150.00 --confirm --wait%s
   %s check%s
 
+Demo page      %s/demo/
+Widgets        %s
 Test values    %s/sandbox/values
 Webhooks       %s/sandbox/inbox
 Clock          %s/sandbox/clock
 Keys           %s
-Documents      README.md, docs/wire.md, docs/sandbox.md
+Documents      README.md, docs/wire.md, docs/sandbox.md, docs/widgets.md
 
 Ctrl-C ends the sandbox.
 `, t.colour(bold, "What to try next"), tourCard, url, demoProject, quote(key),
-		t.name, tourCard, at, t.name, t.folder, url, url, url, shown(t.server.path(demoProject)))
+		t.name, tourCard, at, t.name, t.folder, url, t.server.widgetURL, url, url, url, shown(t.server.path(demoProject)))
 }
 
 func (t *tour) colour(code, text string) string {

@@ -4,12 +4,14 @@
 package browser
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"html/template"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -128,6 +130,54 @@ func TestWidgets(t *testing.T) {
 		t.Error("nothing was logged")
 	}
 }
+
+// TestDemo drives the demo page of a sandbox that really runs.
+func TestDemo(t *testing.T) {
+	folder := t.TempDir()
+	binary := filepath.Join(folder, "payoutd")
+	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/payoutd").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	cmd := exec.Command(binary, "sandbox", "--data", filepath.Join(folder, "data"), "--listen", "127.0.0.1:0")
+	screen, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the sandbox ended with %v", err)
+		}
+	})
+	lines := bufio.NewScanner(screen)
+	url := ""
+	for url == "" && lines.Scan() {
+		if found := demoPage.FindStringSubmatch(lines.Text()); found != nil {
+			url = found[1]
+		}
+	}
+	if url == "" {
+		t.Fatal("the sandbox printed no demo page")
+	}
+	go func() { _, _ = io.Copy(io.Discard, screen) }() // lest it wait for a reader
+	node(t, "demo.test.js", "DEMO="+url)
+
+	if out, err := exec.Command(binary, "check", "--data", filepath.Join(folder, "data")).CombinedOutput(); err != nil {
+		t.Errorf("the books: %v\n%s", err, out)
+	}
+	log, err := os.ReadFile(filepath.Join(folder, "data", "payoutd.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(log, []byte("widget call")) || bytes.Contains(log, []byte("4242424242424242")) {
+		t.Error("the log has no call of a widget, or a card number")
+	}
+}
+
+var demoPage = regexp.MustCompile(`^Demo page +(http\S+)$`)
 
 // partner is the site that shows a widget, under the policy that docs/widgets.md
 // asks for, and the switch by which a test makes tokens.
