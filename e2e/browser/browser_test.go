@@ -172,7 +172,7 @@ func TestDemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Contains(log, []byte("widget call")) || bytes.Contains(log, []byte("4242424242424242")) {
+	if !bytes.Contains(log, []byte("widget call")) || bytes.Contains(log, []byte("2200000000001317")) {
 		t.Error("the log has no call of a widget, or a card number")
 	}
 }

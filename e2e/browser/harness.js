@@ -34,7 +34,7 @@ export async function newPage(options = {}) {
   });
   page.on("pageerror", (e) => page.faults.push(`script: ${e.message}`));
   page.on("console", (m) => {
-    if (/Content Security Policy|Refused to|integrity/i.test(m.text())) page.faults.push(`console: ${m.text()}`);
+    if (/Content.Security.Policy|Refused to|integrity/i.test(m.text())) page.faults.push(`console: ${m.text()}`);
   });
   context.on("request", (r) => {
     page.requests.push(r);
@@ -61,10 +61,9 @@ export async function accessible(frame) {
 
 /** Keeps a picture of a page for people to look at. */
 export async function shoot(page, name, options = {}) {
-  // The page learns the frame's height by a message, one picture later.
-  for (let i = 0; i < 2; i++) {
-    for (const frame of page.frames()) await frame.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))).catch(() => {});
-  }
+  // The page learns the frame's height by a message, a picture or two later. A
+  // frame that cannot be seen draws no pictures, so that nothing waits for one.
+  await page.evaluate(() => new Promise((done) => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(done)), 50)));
   await page.screenshot({ path: `${process.env.SHOTS}/${name}.png`, animations: "disabled", ...options });
 }
 

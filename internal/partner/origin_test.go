@@ -11,7 +11,7 @@ func TestCheckOrigin(t *testing.T) {
 		{"https://shop.example:8443", true},
 		{"http://localhost:3000", true},
 		{"http://127.0.0.1", true},
-		{"http://[::1]:3000", true},
+		{"http://[::1]:3000", false},
 		{"http://shop.example", false},
 		{"https://shop.example/", false},
 		{"https://shop.example/pay", false},

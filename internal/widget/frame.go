@@ -188,8 +188,9 @@ func (s *Server) acquiring(w http.ResponseWriter, r *http.Request) {
 	s.show(w, noticeAcquiring.status, &v, nil)
 }
 
-// loopbackOrigins are the pages of this machine, at any port.
-var loopbackOrigins = []string{"http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"}
+// loopbackOrigins are the pages of this machine, at any port. A policy can name
+// no IPv6 address.
+var loopbackOrigins = []string{"http://localhost:*", "http://127.0.0.1:*"}
 
 // covers reports whether an allowed origin is the one that asks. Only a port
 // may be left open, by "*".

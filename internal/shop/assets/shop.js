@@ -142,8 +142,7 @@ $("link-ask").addEventListener("submit", (e) => {
   run(async () => {
     const inn = $("inn").value.replace(/\D/g, "");
     const { public_token: publicToken } = await ask("token", { widget: "self_employed", inn });
-    linking?.destroy();
-    $("app").hidden = true;
+    linkingIs(true);
     linking = new window.Bank131SelfEmployed({
       publicToken,
       stage: window.Bank131SelfEmployed.STAGES.bind,
@@ -160,6 +159,16 @@ $("link-ask").addEventListener("submit", (e) => {
     }).render();
   });
 });
+
+/** Shows the widget, or what comes before it. */
+function linkingIs(shown) {
+  linking?.destroy();
+  $("app").hidden = true;
+  $("link-ask").hidden = shown;
+  $("link-again").hidden = !shown;
+}
+
+$("link-again").addEventListener("click", () => linkingIs(false));
 
 for (const button of document.querySelectorAll("[data-allow]")) {
   button.addEventListener("click", () =>
