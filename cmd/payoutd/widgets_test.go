@@ -1,0 +1,182 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/payoutd/payoutd/sign"
+)
+
+// widgetLab is a sandbox, seen from a partner's server and a person's browser.
+type widgetLab struct {
+	*testing.T
+	url, widgets string
+	key          sign.PrivateKey
+}
+
+func newWidgetLab(t *testing.T) *widgetLab {
+	t.Helper()
+	data := t.TempDir()
+	url, _ := startServer(t, "sandbox", "--data", data, "--listen", "127.0.0.1:0")
+	l := &widgetLab{T: t, url: url}
+	_, values := get(t, url+"/sandbox/values")
+	found := regexp.MustCompile(`"kind":"widget","value":"([^"]+)"`).FindStringSubmatch(values)
+	if found == nil {
+		t.Fatalf("no widget among the values: %s", values)
+	}
+	l.widgets = found[1]
+	pem, err := os.ReadFile(filepath.Join(data, "demo", "private.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.key, err = sign.ParsePrivateKey(pem); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// post sends a body with headers in pairs.
+func (l *widgetLab) post(url, body string, header ...string) (int, string) {
+	l.Helper()
+	r, err := http.NewRequestWithContext(l.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		l.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		l.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	b, err := io.ReadAll(answer.Body)
+	if err != nil {
+		l.Fatal(err)
+	}
+	return answer.StatusCode, string(b)
+}
+
+// partner makes a signed call.
+func (l *widgetLab) partner(path, body string) string {
+	l.Helper()
+	signature, err := l.key.Sign([]byte(body))
+	if err != nil {
+		l.Fatal(err)
+	}
+	status, answer := l.post(l.url+path, body, sign.HeaderProject, "demo", sign.HeaderSign, signature)
+	if status != http.StatusOK {
+		l.Fatalf("%s: %d %s", path, status, answer)
+	}
+	return answer
+}
+
+func (l *widgetLab) token(widget string) string {
+	l.Helper()
+	var answer struct {
+		Token string `json:"public_token"`
+	}
+	if err := json.Unmarshal([]byte(l.partner("/api/v1/token", widget)), &answer); err != nil {
+		l.Fatal(err)
+	}
+	return answer.Token
+}
+
+// call is what the frame does; want stands in its answer.
+func (l *widgetLab) call(path, token, fields, want string) string {
+	l.Helper()
+	_, answer := l.post(l.widgets+path, fmt.Sprintf(`{"public_token":%q,%s}`, token, fields), "Sec-Fetch-Site", "same-origin")
+	if !strings.Contains(answer, want) {
+		l.Errorf("%s %s: %s, want %s", path, fields, answer, want)
+	}
+	return answer
+}
+
+const (
+	forCards  = `{"tokenize_widget":{"access":true}}`
+	forPerson = `{"self_employed_widget":{"tax_reference":"500100732259"}}`
+	card      = `"number":"4242424242424242"`
+)
+
+func TestWidgets(t *testing.T) {
+	l := newWidgetLab(t)
+
+	token := l.token(forCards)
+	l.call("/v1/card", token, `"number":"4242424242424241"`, `"code":"invalid_request"`)
+	hash := regexp.MustCompile(`"number_hash":"([0-9a-f]{64})"`).FindStringSubmatch(l.call("/v1/card", token, card, `"last4":"4242"`))
+	if hash == nil {
+		t.Fatal("no hash")
+	}
+	l.call("/v1/card", token, card, `"code":"token_used"`)
+	if info := l.partner("/api/v1/token/info", `{"type":"card","card":{"type":"encrypted_card","encrypted_card":{"number_hash":"`+hash[1]+`"}}}`); !strings.Contains(info, `"last4":"4242"`) {
+		t.Errorf("the hash is not known: %s", info)
+	}
+
+	token = l.token(forCards)
+	l.call("/v1/bank-account", token, `"bik":"044525974","account":"4081"`, `account: must be 20 digits`)
+	l.call("/v1/bank-account", token, `"bik":"044525974","account":"40817810913100000001"`, `"masked_account":"40817***0001"`)
+
+	tester := l.token(forCards)
+	for range 10 {
+		l.call("/v1/card", tester, `"number":"4242424242424241"`, `"code":"invalid_request"`)
+	}
+	l.call("/v1/card", tester, card, `"code":"too_many"`)
+
+	l.call("/v1/card", strings.Repeat("0", 64), card, `"code":"not_found"`)
+	l.call("/v1/card", l.token(forPerson), card, `"code":"authorization_error"`)
+
+	old := l.token(forCards)
+	if status, answer := l.post(l.url+"/sandbox/clock", `{"advance":"25h"}`); status != http.StatusOK {
+		t.Fatal(answer)
+	}
+	l.call("/v1/card", old, card, `"code":"token_expired"`)
+}
+
+func TestLinkWidget(t *testing.T) {
+	l := newWidgetLab(t)
+	const link, state = "/v1/self-employed/link", "/v1/self-employed/state"
+
+	token := l.token(forPerson)
+	l.call(state, token, `"x":0`, `"state":"none"`)
+	l.call(link, token, `"tax_reference_or_phone":"771310004106"`, `not the person of this token`)
+	l.call(link, token, `"tax_reference_or_phone":"500100732259"`, `"state":"requested"`)
+	l.call(state, token, `"x":0`, `"state":"requested"`)
+	if status, answer := l.post(l.url+"/sandbox/tax/500100732259", `{"decision":"reject"}`); status != http.StatusOK {
+		t.Fatal(answer)
+	}
+	l.call(state, token, `"x":0`, `"state":"rejected"`)
+	l.call(link, token, `"tax_reference_or_phone":"79990001310"`, `"state":"requested"`)
+	if status, answer := l.post(l.url+"/sandbox/tax/500100732259", `{"decision":"confirm"}`); status != http.StatusOK {
+		t.Fatal(answer)
+	}
+	l.call(state, token, `"x":0`, `"state":"linked"`)
+	l.call(state, token, `"x":0`, `"code":"token_used"`)
+	l.call(link, token, `"tax_reference_or_phone":"500100732259"`, `"code":"token_used"`)
+
+	l.call(link, l.token(forCards), `"tax_reference_or_phone":"500100732259"`, `"code":"authorization_error"`)
+	l.call(link, l.token(`{"self_employed_widget":{"tax_reference":"771310004353"}}`), `"tax_reference_or_phone":"771310004353"`, `"status":"error"`)
+}
+
+// Of a server that has no widgets, and of one whose tax service is not there.
+func TestWidgetFlags(t *testing.T) {
+	url, _ := startServer(t, "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--sandbox-rails")
+	if _, values := get(t, url+"/sandbox/values"); strings.Contains(values, `"widget"`) {
+		t.Error("a server without --widget-listen names widgets")
+	}
+	if status, _ := get(t, url+"/demo/"); status != http.StatusNotFound {
+		t.Errorf("a server that is no sandbox shows the demo page: %d", status)
+	}
+	var stderr strings.Builder
+	p := &program{stdout: io.Discard, stderr: &stderr, name: "payoutd"}
+	if code := p.run(t.Context(), []string{"serve", "--data", t.TempDir(), "--widget-proxy", "10.0.0.1"}); code != exitUsage || !strings.Contains(stderr.String(), "no network such as") {
+		t.Errorf("code %d, %s", code, stderr.String())
+	}
+}
