@@ -25,9 +25,9 @@ const (
 	// takeoverMax bounds how long after the last kill everything that was begun
 	// has ended: the lease of 10 s, and the slowest of the magic values.
 	takeoverMax = 30 * time.Second
-	// drainDelay is many times what the balancer takes to notice.
-	drainDelay = 500 * time.Millisecond
-	lookGap    = 20 * time.Millisecond
+	// drainDelay is a few times what the balancer takes to notice.
+	drainDelay = time.Second
+	lookGap    = 200 * time.Millisecond
 )
 
 // cluster is several nodes on one database and one folder, behind a balancer.
