@@ -8,13 +8,19 @@ import (
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/store"
-	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
 const (
 	batchMax = 256  // commands in one transaction
 	queueMax = 4096 // commands that wait; more are refused at once
+
+	// Under load transactions begin no more often than this, unless they are
+	// large anyway: half of what a small one costs is not its commands. A node
+	// that is not busy waits for nobody.
+	pace     = 4 * time.Millisecond
+	paceFrom = 4
+	paceTo   = 64
 )
 
 // committer is one stream of transactions, each of which waits for the one
@@ -99,30 +105,42 @@ func (e *Engine) enqueue(ctx context.Context, p *pending, patient bool) error {
 	}
 }
 
-// commitLoop gathers what came while the last batch was in flight, without a
-// timer, and commits it together. It ends when the queue is closed and empty.
+// commitLoop gathers what came while the last batch was in flight and commits
+// it together. It ends when the queue is closed and empty.
 func (e *Engine) commitLoop(c *committer) {
 	defer close(c.ended)
 	gathered := make([]*pending, 0, batchMax)
+	var began time.Time
 	for first := range c.queue {
-		gathered = append(gathered[:0], first)
-	gather:
-		for len(gathered) < batchMax {
-			select {
-			case p, open := <-c.queue:
-				if !open {
-					break gather
-				}
-				gathered = append(gathered, p)
-			default:
-				break gather
+		gathered = c.gather(append(gathered[:0], first))
+		if busy := len(gathered) >= paceFrom; busy && len(gathered) < paceTo {
+			if rest := pace - e.real().Sub(began); rest > 0 {
+				time.Sleep(rest)
+				gathered = c.gather(gathered)
 			}
 		}
+		began = e.real()
 		e.commit(gathered)
 		for _, p := range gathered {
 			close(p.done)
 		}
 	}
+}
+
+// gather takes what waits, up to a batch.
+func (c *committer) gather(into []*pending) []*pending {
+	for len(into) < batchMax {
+		select {
+		case p, open := <-c.queue:
+			if !open {
+				return into
+			}
+			into = append(into, p)
+		default:
+			return into
+		}
+	}
+	return into
 }
 
 // commit decides and writes the commands in one transaction and fills in their
@@ -201,18 +219,13 @@ func (e *Engine) handOver(b *batch) {
 	for _, k := range b.changes.TasksDone {
 		e.tasksWorker.forget(k)
 	}
-	sealed := make(map[id.Card]*vault.Sealed, len(b.changes.Cards))
-	for i := range b.changes.Cards {
-		sealed[b.changes.Cards[i].ID] = &b.changes.Cards[i]
+	for _, c := range b.changes.Cards {
+		e.cards.put(c)
 	}
 	for i := range b.changes.Tasks {
 		task := &b.changes.Tasks[i]
 		if task.Owner == e.node {
-			j := newJob(*task, b.rows.Sessions[task.SessionKey], b.now)
-			if p := j.payout(); p != nil && p.Details.Instrument.Card != nil {
-				j.card = sealed[p.Details.Instrument.Card.Sealed]
-			}
-			e.tasksWorker.add(j)
+			e.tasksWorker.add(newJob(*task, b.rows.Sessions[task.SessionKey], b.now))
 		} else {
 			e.tasksWorker.forget(task.TaskKey)
 			if !task.Due.After(b.now) {

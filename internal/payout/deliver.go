@@ -38,7 +38,7 @@ type hookWorker struct {
 	signing   chan struct{}
 	endpoints *webhook.Endpoints
 	poster    *webhook.Poster
-	wg        sync.WaitGroup
+	crew      crew
 
 	mu      sync.Mutex
 	held    map[store.EventKey]struct{} // leases to renew
@@ -117,7 +117,7 @@ func (w *hookWorker) wake() {
 // under way with it.
 func (w *hookWorker) run(ctx, calls context.Context) {
 	defer w.poster.Close()
-	w.wg.Go(func() { w.agenda.run(ctx, func(e webhook.Event) { w.start(calls, e) }) })
+	w.crew.run(func() { w.agenda.run(ctx, func(e webhook.Event) { w.start(calls, e) }) })
 	tick := time.NewTicker(pollGap)
 	defer tick.Stop()
 	for ctx.Err() == nil {
@@ -138,7 +138,7 @@ func (w *hookWorker) run(ctx, calls context.Context) {
 	w.stopped = true
 	w.mu.Unlock()
 	w.handBack(nil, w.leave())
-	w.wg.Wait()
+	w.crew.wait()
 }
 
 // leave lets go of what is not begun.
@@ -205,7 +205,7 @@ func (w *hookWorker) pump(ctx context.Context, endpoint string) {
 			if wait > waitMax || w.count.Load() > hooksMax/2 {
 				waiting := l.events
 				l.events = nil
-				w.wg.Go(func() { w.putOff(ctx, waiting, max(wait, putOffMin)) })
+				w.crew.run(func() { w.putOff(ctx, waiting, max(wait, putOffMin)) })
 				break
 			}
 			if !l.timer {
@@ -221,7 +221,7 @@ func (w *hookWorker) pump(ctx context.Context, endpoint string) {
 		}
 		l.events[0] = delivery{}
 		l.events = l.events[1:]
-		w.wg.Go(func() {
+		w.crew.run(func() {
 			w.deliver(ctx, next.Event, next.project, release)
 			w.pump(ctx, endpoint)
 		})

@@ -113,6 +113,7 @@ type Engine struct {
 	left       chan struct{} // holds one token while others are to be nudged
 	lease      time.Duration // how long a claim holds without being renewed
 	projects   projects
+	cards      cards
 
 	intake     sync.RWMutex // guards closed and the closing of the queues
 	closed     bool
@@ -402,27 +403,6 @@ func (e *Engine) sealed(ctx context.Context, c Call, r *wire.Request) (*vault.Se
 	r.Details.Instrument = &instrument.Instrument{Card: &shown}
 	r.PAN = ""
 	return &card, nil
-}
-
-// opener opens the card of a payout for one call of a rail; nil for other
-// methods. A nil card is read from the store when it is needed.
-func (e *Engine) opener(p id.Project, i *instrument.Instrument, card *vault.Sealed) rail.Opener {
-	switch {
-	case i.Card == nil:
-		return nil
-	case i.Card.Token != 0:
-		return func(ctx context.Context) ([]byte, error) { return e.content(ctx, i.Card.Partner, i.Card.Token) }
-	}
-	return func(ctx context.Context) ([]byte, error) {
-		if card != nil {
-			return e.vault.Open(*card)
-		}
-		sealed, err := e.store.Card(ctx, p, i.Card.Sealed)
-		if err != nil {
-			return nil, err
-		}
-		return e.vault.Open(sealed)
-	}
 }
 
 // terms are those of a rail by its name; the zero Terms if it is gone.

@@ -7,14 +7,12 @@ import (
 
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
-	"github.com/payoutd/payoutd/internal/vault"
 )
 
 // job is a task that this node has in memory.
 type job struct {
 	store.Task
 	session  *session.Session // as it was when the task was made; nil to read it
-	card     *vault.Sealed    // that the payout goes to, where the task was made with it
 	rail     string           // of its payout; "" as long as that is not read
 	failures int              // tries in a row that failed by a fault of ours
 	// asking puts the job above the bounds of memory: nothing is sent before it
@@ -88,7 +86,7 @@ func (w *taskWorker) keep(j *job) {
 	defer w.mu.Unlock()
 	if w.sending != nil {
 		calls := w.sending
-		w.wg.Go(func() { w.work(calls, j) })
+		w.crew.run(func() { w.work(calls, j) })
 	}
 }
 

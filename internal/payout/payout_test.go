@@ -711,16 +711,19 @@ func TestWebhookGivenUpRaisesAlarm(t *testing.T) {
 	<-tried
 	for end := time.Now().Add(patience); ; {
 		l.advance(15 * time.Minute)
-		if r := l.clean(); r.GivenUp == 1 {
+		if r := l.clean(); r.GivenUp > 0 {
 			break
 		}
 		if time.Now().After(end) {
 			t.Fatal("never given up")
 		}
 	}
+	l.stop() // the next event of the session may have been given up by now
+	l.stop = nil
+	givenUp := l.clean().GivenUp
 	alarms, err := l.store.Alarms(t.Context(), 10)
-	if err != nil || len(alarms) != 1 || alarms[0].Kind != "webhook_given_up" {
-		t.Errorf("alarms %+v, %v", alarms, err)
+	if err != nil || len(alarms) != givenUp || alarms[0].Kind != "webhook_given_up" {
+		t.Errorf("%d events given up, alarms %+v, %v", givenUp, alarms, err)
 	}
 }
 

@@ -113,11 +113,19 @@ func token(i *instrument.Instrument) store.ItemKey {
 }
 
 // impossible says why a payout that was not sent can't be any more, because its
-// token has ended; nil if it can.
-func (e *Engine) impossible(ctx context.Context, p *session.Payout) (*fault.Error, error) {
-	key := token(p.Details.Instrument)
-	if key.Token == 0 {
+// token has ended or its card is gone; nil if it can.
+func (e *Engine) impossible(ctx context.Context, project id.Project, p *session.Payout) (*fault.Error, error) {
+	key, card := token(p.Details.Instrument), p.Details.Instrument.Card
+	switch {
+	case key.Token != 0:
+	case card == nil:
 		return nil, nil
+	default:
+		_, err := e.card(ctx, cardKey{project, card.Sealed})
+		if fault.CodeOf(err) == fault.NotFound {
+			return fault.New(fault.Internal, "the card of the payout is missing"), nil
+		}
+		return nil, err
 	}
 	item, err := e.store.Item(ctx, key)
 	if err != nil {

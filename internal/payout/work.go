@@ -13,7 +13,6 @@ import (
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
-	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/rail"
 )
 
@@ -34,7 +33,7 @@ type taskWorker struct {
 	agenda *agenda[*job]
 	poll   chan struct{}
 	asked  chan struct{} // closed once everything under way has been asked about
-	wg     sync.WaitGroup
+	crew   crew
 	lanes  map[string]*lane
 
 	mu sync.Mutex
@@ -73,7 +72,7 @@ func (w *taskWorker) wake() {
 // run works until ctx ends; calls ends a while later and takes calls of rails
 // under way with it.
 func (w *taskWorker) run(ctx, calls context.Context) {
-	w.wg.Go(func() { w.agenda.run(ctx, func(j *job) { w.start(calls, j) }) })
+	w.crew.run(func() { w.agenda.run(ctx, func(j *job) { w.start(calls, j) }) })
 	w.ask(ctx, calls)
 	w.promise(ctx, calls)
 	tick := time.NewTicker(pollGap)
@@ -95,7 +94,7 @@ func (w *taskWorker) run(ctx, calls context.Context) {
 	}
 	w.promise(ctx, nil)
 	w.handBack(w.leave(), nil)
-	w.wg.Wait()
+	w.crew.wait()
 }
 
 // leave lets go of what is not begun.
@@ -175,7 +174,7 @@ func (w *taskWorker) claim(ctx context.Context, kinds ...store.TaskKind) ([]*job
 // start runs a job in a goroutine of its own, in the lane of its rail.
 func (w *taskWorker) start(ctx context.Context, j *job) {
 	if w.counts(j) {
-		w.wg.Go(func() { w.work(ctx, j) })
+		w.crew.run(func() { w.work(ctx, j) })
 	}
 }
 
@@ -248,7 +247,7 @@ func (w *taskWorker) try(ctx context.Context, j *job) error {
 	}
 	switch j.Kind {
 	case store.TaskCheck:
-		return w.check(ctx, with, p, j.card)
+		return w.check(ctx, with, p)
 	case store.TaskExpire:
 		return w.report(ctx, &expire{with})
 	case store.TaskSend:
@@ -292,10 +291,10 @@ func (w *taskWorker) order(ctx context.Context, p *session.Payout) (rail.Order, 
 
 // check asks the rail about the recipient until it answers or the payout's
 // deadline has passed.
-func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout, card *vault.Sealed) error {
+func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout) error {
 	found := &checked{errand: with}
 	refuse := func(code fault.Code) { found.refused, found.text = code, fault.Lookup(code).Text }
-	why, err := w.impossible(ctx, p)
+	why, err := w.impossible(ctx, with.task.Project, p)
 	if err != nil {
 		return err
 	}
@@ -323,7 +322,7 @@ func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout, 
 		limited, cancel := context.WithTimeout(ctx, min(left, checkTimeout))
 		defer cancel()
 		verdict, err := guarded(func() (rail.Verdict, error) {
-			return moves.Check(limited, asks, w.opener(with.task.Project, p.Details.Instrument, card))
+			return moves.Check(limited, asks, w.opener(with.task.Project, p.Details.Instrument))
 		})
 		switch {
 		case ctx.Err() != nil:
@@ -350,22 +349,11 @@ func (w *taskWorker) send(ctx context.Context, with errand, p *session.Payout) e
 		return w.report(ctx, &abort{errand: with, code: fault.RoutingInternal})
 	}
 	// Nothing has been promised to the rail yet: what fails here is tried again.
-	switch why, err := w.impossible(ctx, p); {
+	switch why, err := w.impossible(ctx, with.task.Project, p); {
 	case err != nil:
 		return err
 	case why != nil:
 		return w.report(ctx, &abort{with, why.Code, why.Text})
-	}
-	var card *vault.Sealed
-	if shown := p.Details.Instrument.Card; shown != nil && shown.Token == 0 {
-		sealed, err := w.store.Card(ctx, with.task.Project, shown.Sealed)
-		switch {
-		case err != nil && fault.CodeOf(err) == fault.NotFound:
-			return w.report(ctx, &abort{errand: with, code: fault.Internal})
-		case err != nil:
-			return err
-		}
-		card = &sealed
 	}
 	if _, err := w.order(ctx, p); err != nil {
 		return err
@@ -373,7 +361,7 @@ func (w *taskWorker) send(ctx context.Context, with errand, p *session.Payout) e
 	if err := w.report(ctx, &intent{with}); err != nil {
 		return err
 	}
-	return w.call(ctx, with, p, moves, card, w.now().Add(moves.Terms().SendDeadline))
+	return w.call(ctx, with, p, moves, w.now().Add(moves.Terms().SendDeadline))
 }
 
 // fulfil calls the rail that a commit has promised to call, unless so much time
@@ -381,32 +369,21 @@ func (w *taskWorker) send(ctx context.Context, with errand, p *session.Payout) e
 func (w *taskWorker) fulfil(ctx context.Context, with errand, p *session.Payout) error {
 	moves := w.byName[p.Rail]
 	until := p.SentAt.Add(moves.Terms().SendDeadline)
-	switch why, err := w.impossible(ctx, p); {
+	switch why, err := w.impossible(ctx, with.task.Project, p); {
 	case err != nil:
 		return err
 	case why != nil:
 		return w.report(ctx, &unkept{with, p.Attempt, why.Code, why.Text})
 	}
-	var card *vault.Sealed
-	if shown := p.Details.Instrument.Card; shown != nil && shown.Token == 0 {
-		sealed, err := w.store.Card(ctx, with.task.Project, shown.Sealed)
-		switch {
-		case err != nil && fault.CodeOf(err) == fault.NotFound:
-			return w.report(ctx, &unkept{with, p.Attempt, fault.Internal, fault.Lookup(fault.Internal).Text})
-		case err != nil:
-			return err
-		}
-		card = &sealed
-	}
 	if p.State != session.Sent || !w.now().Before(until) {
 		return fault.New(fault.Stale, "the time of the call has passed")
 	}
-	return w.call(ctx, with, p, moves, card, until)
+	return w.call(ctx, with, p, moves, until)
 }
 
 // call hands an intended payment to its rail. Whatever goes wrong from here on
 // is unknown, not failed; the task that asks about it was made with the intent.
-func (w *taskWorker) call(ctx context.Context, with errand, p *session.Payout, moves rail.Rail, card *vault.Sealed, until time.Time) error {
+func (w *taskWorker) call(ctx context.Context, with errand, p *session.Payout, moves rail.Rail, until time.Time) error {
 	limited, cancel := context.WithTimeout(ctx, until.Sub(w.now()))
 	defer cancel()
 	says, err := guarded(func() (rail.Outcome, error) {
@@ -414,7 +391,7 @@ func (w *taskWorker) call(ctx context.Context, with errand, p *session.Payout, m
 		if err != nil {
 			return rail.Outcome{}, err
 		}
-		return moves.Send(limited, asks, w.opener(with.task.Project, p.Details.Instrument, card))
+		return moves.Send(limited, asks, w.opener(with.task.Project, p.Details.Instrument))
 	})
 	if err != nil {
 		w.log.Warn("send not answered", "rail", p.Rail, "payout", p.ID, "error", err)
@@ -450,7 +427,7 @@ func (w *taskWorker) query(ctx context.Context, with errand, p *session.Payout) 
 		return err
 	}
 	if found.again {
-		return w.call(ctx, with, p, moves, nil, w.now().Add(moves.Terms().SendDeadline))
+		return w.call(ctx, with, p, moves, w.now().Add(moves.Terms().SendDeadline))
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ const (
 	timeoutDefault      = 10 * time.Second
 	responseBodyMax     = 64 << 10
 	responseHeaderMax   = 16 << 10
-	idlePerEndpointMax  = 64
+	idlePerEndpointMax  = 128
 	idleMax             = 1024
 	idleTimeout         = 90 * time.Second
 	connectKeepAlive    = 30 * time.Second
