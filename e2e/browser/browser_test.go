@@ -79,6 +79,7 @@ var summary = regexp.MustCompile(`(?m)^# (tests|pass|skipped|duration_ms) .*$`)
 // TestDigits checks what the page knows of numbers against what the server
 // knows of them: every head of four digits, and a key for every bank.
 func TestDigits(t *testing.T) {
+	t.Parallel()
 	brands := map[string]instrument.Brand{}
 	for head := range 10000 {
 		number := hex.EncodeToString([]byte{byte(head/1000<<4 | head/100%10), byte(head/10%10<<4 | head%10)}) + "000000000000"
@@ -103,6 +104,7 @@ func TestDigits(t *testing.T) {
 
 // TestWidgets drives the widgets against a back end in memory.
 func TestWidgets(t *testing.T) {
+	t.Parallel()
 	desk := &desk{tokens: map[string]*token{}}
 	log := &syncBuffer{}
 	server := widget.New(desk, widget.Options{
@@ -133,6 +135,7 @@ func TestWidgets(t *testing.T) {
 
 // TestDemo drives the demo page of a sandbox that really runs.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	binary := filepath.Join(folder, "payoutd")
 	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/payoutd").CombinedOutput(); err != nil {

@@ -24,7 +24,7 @@ export async function open() {
  */
 export async function newPage(options = {}) {
   const context = await browser.newContext({ viewport: { width: 520, height: 640 }, locale: "en-GB", ...options });
-  context.setDefaultTimeout(5000);
+  context.setDefaultTimeout(15_000);
   const page = await context.newPage();
   page.faults = [];
   page.requests = [];
@@ -69,7 +69,7 @@ export async function shoot(page, name, options = {}) {
 
 /** Asks again until the answer is there. */
 export async function until(ask, what) {
-  const end = Date.now() + 5000;
+  const end = Date.now() + 15_000;
   for (;;) {
     const answer = await ask();
     if (answer) return answer;

@@ -83,6 +83,28 @@ test("nothing of a saved card stays: page, storage, URL, cache", async () => {
   await close(page);
 });
 
+test("the memory of the page has the number while it is needed, and not after", async () => {
+  const { page, frame } = await show();
+  const session = await page.context().newCDPSession(frame); // another site has a process of its own
+  /** Whether the scripts of the frame hold the number anywhere. */
+  const holds = async () => {
+    const chunks = [];
+    const collect = ({ chunk }) => chunks.push(chunk);
+    session.on("HeapProfiler.addHeapSnapshotChunk", collect);
+    await session.send("HeapProfiler.collectGarbage");
+    await session.send("HeapProfiler.takeHeapSnapshot");
+    session.off("HeapProfiler.addHeapSnapshotChunk", collect);
+    return /2200[ ]?0000[ ]?0000[ ]?1317/.test(chunks.join(""));
+  };
+  const number = frame.getByLabel("Card number");
+  await number.pressSequentially("2200000000001317");
+  assert.ok(await holds(), "the search finds nothing");
+  await number.press("Enter");
+  await said(page, "onSuccess");
+  assert.ok(!(await holds()), "the number is still there");
+  await close(page);
+});
+
 test("pasted numbers lose what is not a digit, and the caret stays", async () => {
   const { page, frame } = await show();
   const number = frame.getByLabel("Card number");

@@ -71,8 +71,12 @@ type config struct {
 // nothing to be tricked into.
 func (s *Server) frame(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	v := view{Kind: q.Get("widget"), Theme: q.Get("theme"), Base: "/assets/" + s.files.version, Nonce: nonce()}
+	v := view{Theme: q.Get("theme"), Base: "/assets/" + s.files.version, Nonce: nonce()}
 	v.Lang, v.Text = speak(q.Get("locale"), r.Header.Get("Accept-Language"))
+	// What is not one of ours goes no further: it would stand in the log.
+	if _, ok := kinds[q.Get("widget")]; ok {
+		v.Kind = q.Get("widget")
+	}
 	if v.Theme != "dark" && v.Theme != "auto" {
 		v.Theme = "light"
 	}

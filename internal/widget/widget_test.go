@@ -253,6 +253,38 @@ func TestCalls(t *testing.T) {
 	}
 }
 
+// Whatever is in the address of a frame, the log has nothing of it.
+func TestLogHasNoAddress(t *testing.T) {
+	var log bytes.Buffer
+	for _, kind := range []string{pan, "card"} {
+		q := url.Values{"widget": {kind}, "token": {known}, "origin": {"https://" + pan + ".example"}, "locale": {pan}, "theme": {pan}}
+		serve(newCounter(), Options{Log: slog.New(slog.NewJSONHandler(&log, nil))}, httptest.NewRequest(http.MethodGet, "/frame?"+q.Encode(), nil))
+	}
+	if got := log.String(); strings.Contains(got, pan) || strings.Contains(got, known) || strings.Count(got, "widget frame") != 2 {
+		t.Error(got)
+	}
+}
+
+// A number is digits that can be wiped, or nothing; a refusal quotes nothing.
+func FuzzCall(f *testing.F) {
+	for _, seed := range []string{`{"number":"` + pan + `"}`, `{"number":"4242 4242"}`, `{"number":4242}`, `{"public_token":5}`, `{"number":"\u0034"}`, `[]`, `{`, ``} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var in request
+		err := json.Unmarshal(body, &in)
+		if err != nil {
+			if said := place(err); len(said) > 80 || strings.Contains(said, pan) {
+				t.Errorf("refused with %q", said)
+			}
+			return
+		}
+		if len(in.Number) > 32 || bytes.ContainsFunc(in.Number, func(r rune) bool { return r < '0' || r > '9' }) {
+			t.Errorf("%q is a number", []byte(in.Number))
+		}
+	})
+}
+
 func TestOnlyTheVerbsOfThePaths(t *testing.T) {
 	for _, path := range []string{"GET /v1/card", "POST /frame", "PUT /tokenize.js", "OPTIONS /v1/card"} {
 		method, target, _ := strings.Cut(path, " ")

@@ -99,26 +99,30 @@ export async function call(path, body) {
   return answer;
 }
 
-// What a refusal means to the person, where the form stays.
-const BANNERS = { network: "network", throttled: "throttled" };
-// And where it cannot: nothing can be done with this token any more.
-const ENDS = { token_used: "used", token_expired: "expired", not_found: "unknown", authorization_error: "wrong", too_many: "attempts" };
+// Refusals after which nothing can be done with this token any more: the words
+// that take the place of the form, and the code that the page hears.
+const ENDS = {
+  token_used: ["used", "token_used"],
+  token_expired: ["expired", "token_expired"],
+  too_many: ["attempts", "too_many"],
+  not_found: ["unknown", "token_unknown"],
+  authorization_error: ["wrong", "token_other_widget"],
+};
 
-/** Shows a refusal; fields are those that "invalid_request" may speak of. */
+/** Shows a refusal; onInvalid tells it beside the field that it is about. */
 export function refuse(error, onInvalid) {
   const code = error instanceof Refusal ? error.code : "unavailable";
-  const end = ENDS[code];
-  if (end) {
-    finish({ tone: "notice", head: text[end + "_head"], body: text[end + "_text"] });
-    tell("error", { code: END_CODES[code] ?? code, final: true });
+  if (Object.hasOwn(ENDS, code)) {
+    const [words, told] = ENDS[code];
+    finish({ tone: "notice", head: text[words + "_head"], body: text[words + "_text"] });
+    tell("error", { code: told, final: true });
     return;
   }
-  if (code === "invalid_request") onInvalid();
-  else banner(text[BANNERS[code] ?? "unavailable"]);
-  tell("error", { code: code === "internal_error" || code === "busy" ? "unavailable" : code, final: false });
+  const known = ["invalid_request", "network", "throttled"].includes(code) ? code : "unavailable";
+  if (known === "invalid_request") onInvalid();
+  else banner(text[known]);
+  tell("error", { code: known, final: false });
 }
-
-const END_CODES = { not_found: "token_unknown", authorization_error: "token_other_widget" };
 
 /** A message above the button, "" for none. */
 export function banner(message) {
@@ -224,6 +228,8 @@ export class Field {
   wipe() {
     this.input.value = this.before = "";
     this.input.remove();
+    // A browser remembers the text that it matched last: RegExp.input.
+    /^$/.test("");
   }
 }
 
