@@ -44,6 +44,12 @@ type settingFlags struct {
 	ServerKey            *string           `placeholder:"TYPE" help:"Key that signs its webhooks: rsa, p256."`
 	Retry                *string           `placeholder:"SCHEDULE" help:"Of webhooks: standard (72 h), short (30 min)."`
 	WebhookNames         *string           `placeholder:"VERSION" help:"Names in webhooks: auto, v1, v2."`
+	Partner              *string           `placeholder:"NAME" help:"Partner whose projects share their tokens (new projects: the project itself)."`
+	PublicTokenLife      *time.Duration    `placeholder:"TIME" help:"How long a public token opens widgets (new projects: 24h)."`
+	TokenLife            *time.Duration    `placeholder:"TIME" help:"How long other tokens can be used; 0 for ten years."`
+	CardIDs              *bool             `name:"card-ids" negatable:"" help:"Show card_id in cards."`
+	AccountTokens        *bool             `negatable:"" help:"Give a token of each account that was paid to."`
+	TokenizeElements     *bool             `negatable:"" help:"Let card numbers be tokenized by the partner's own systems (PCI DSS)."`
 }
 
 // settings puts the flags into the words of package admin.
@@ -52,6 +58,8 @@ func (f *settingFlags) settings() (admin.Settings, error) {
 		Webhook: f.Webhook, AllowPrivateWebhooks: f.AllowPrivateWebhooks, Retry: f.Retry, WebhookNames: f.WebhookNames,
 		ServerKey: f.ServerKey, SingleRequest: f.SingleRequest, ConfirmTimeout: (*partner.Duration)(f.ConfirmTimeout),
 		Fees: f.Fee, ShowFees: f.ShowFees, Credit: f.Credit,
+		Partner: f.Partner, PublicTokenLife: (*partner.Duration)(f.PublicTokenLife), TokenLife: (*partner.Duration)(f.TokenLife),
+		CardIDs: f.CardIDs, AccountTokens: f.AccountTokens, Elements: f.TokenizeElements,
 		ControlKey: f.ControlKey, INNCheck: f.INNCheck, AccountPrefix: f.AccountPrefix,
 	}
 	switch {
@@ -308,11 +316,24 @@ func (p *program) showProject(q admin.Project) error {
 		row("--fee", orNone(strings.Join(fees, " ")))
 		row("--show-fees", *s.ShowFees)
 		row("--credit", *s.Credit+" rub")
+		row("--partner", *s.Partner)
+		row("--public-token-life", time.Duration(*s.PublicTokenLife))
+		row("--token-life", orTenYears(time.Duration(*s.TokenLife)))
+		row("--card-ids", *s.CardIDs)
+		row("--account-tokens", *s.AccountTokens)
+		row("--tokenize-elements", *s.Elements)
 		row("--control-key", *s.ControlKey)
 		row("--inn-check", *s.INNCheck)
 		row("--account-prefix", *s.AccountPrefix)
 		row("--widget-origin", orNone(strings.Join(*s.WidgetOrigins, ",")))
 	})
+}
+
+func orTenYears(d time.Duration) string {
+	if d == 0 {
+		return "ten years"
+	}
+	return d.String()
 }
 
 func orNone(s string) string {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/webhook"
 	"github.com/payoutd/payoutd/money"
@@ -36,6 +37,14 @@ type Settings struct {
 	INNCheck      *string `json:"inn_check,omitempty"`
 	AccountPrefix *string `json:"account_prefix,omitempty"`
 
+	// Partner shares its tokens among its projects; "" is the project itself.
+	Partner         *string           `json:"partner,omitempty"`
+	PublicTokenLife *partner.Duration `json:"public_token_life,omitempty"` // whole seconds, 1m to 30 days
+	TokenLife       *partner.Duration `json:"token_life,omitempty"`        // whole seconds, 1h to 100 years; 0 is ten years
+	CardIDs         *bool             `json:"card_ids,omitempty"`
+	AccountTokens   *bool             `json:"account_tokens,omitempty"`
+	Elements        *bool             `json:"tokenize_elements,omitempty"`
+
 	// WidgetOrigins are the pages that may show its widgets, in the form of
 	// partner.CheckOrigin.
 	WidgetOrigins *[]string `json:"widget_origins,omitempty"`
@@ -46,6 +55,14 @@ type Settings struct {
 const (
 	confirmTimeoutMin = time.Second
 	confirmTimeoutMax = 30 * 24 * time.Hour
+)
+
+// Bounds of the lives of tokens.
+const (
+	publicLifeMin = time.Minute
+	publicLifeMax = 30 * 24 * time.Hour
+	tokenLifeMin  = time.Hour
+	tokenLifeMax  = 100 * 365 * 24 * time.Hour
 )
 
 // LogValue names the settings that are changed. A webhook URL may carry a
@@ -127,6 +144,43 @@ func (s Settings) changes() []change {
 		{"inn_check", s.INNCheck != nil, func(p *partner.Project) error { return mode(&p.INNCheck, "INN check", *s.INNCheck) }},
 		{"account_prefix", s.AccountPrefix != nil, func(p *partner.Project) error {
 			return mode(&p.AccountPrefix, "account prefix", *s.AccountPrefix)
+		}},
+		{"partner", s.Partner != nil, func(p *partner.Project) error {
+			if *s.Partner != "" {
+				if _, err := id.ParsePartner(*s.Partner); err != nil {
+					return fault.Wrap(fault.Invalid, err, "%v", err)
+				}
+			}
+			p.Partner = id.Partner(*s.Partner)
+			return nil
+		}},
+		{"public_token_life", s.PublicTokenLife != nil, func(p *partner.Project) error {
+			d := time.Duration(*s.PublicTokenLife)
+			if d < publicLifeMin || d > publicLifeMax || d%time.Second != 0 {
+				return fault.New(fault.Invalid, "life of public tokens %s: want whole seconds, 1m to 720h", d)
+			}
+			p.PublicTokenLife = *s.PublicTokenLife
+			return nil
+		}},
+		{"token_life", s.TokenLife != nil, func(p *partner.Project) error {
+			d := time.Duration(*s.TokenLife)
+			if d != 0 && (d < tokenLifeMin || d > tokenLifeMax || d%time.Second != 0) {
+				return fault.New(fault.Invalid, "life of tokens %s: want whole seconds, 1h to 876000h, or 0 for ten years", d)
+			}
+			p.TokenLife = *s.TokenLife
+			return nil
+		}},
+		{"card_ids", s.CardIDs != nil, func(p *partner.Project) error {
+			p.CardIDs = *s.CardIDs
+			return nil
+		}},
+		{"account_tokens", s.AccountTokens != nil, func(p *partner.Project) error {
+			p.AccountTokens = *s.AccountTokens
+			return nil
+		}},
+		{"tokenize_elements", s.Elements != nil, func(p *partner.Project) error {
+			p.Elements = *s.Elements
+			return nil
 		}},
 		{"widget_origins", s.WidgetOrigins != nil, func(p *partner.Project) error {
 			for _, o := range *s.WidgetOrigins {
@@ -258,11 +312,13 @@ func settingsOf(p *partner.Project) Settings {
 		fees[string(k)] = f.String()
 	}
 	credit := roubles(p.Credit)
+	owner, publicLife := string(p.Owner()), partner.Duration(p.PublicTokenEnd(time.Time{}).Sub(time.Time{}))
 	origins := append([]string{}, p.WidgetOrigins...)
 	return Settings{
 		Webhook: &p.Webhook, AllowPrivateWebhooks: &p.AllowPrivateWebhooks, Retry: &retry, WebhookNames: &names,
 		ServerKey: said(string(p.ServerKey), string(partner.RSA)), SingleRequest: &p.SingleRequest, ConfirmTimeout: &timeout,
 		Methods: &methods, Fees: fees, ShowFees: &p.ShowFees, Credit: &credit,
+		Partner: &owner, PublicTokenLife: &publicLife, TokenLife: &p.TokenLife, CardIDs: &p.CardIDs, AccountTokens: &p.AccountTokens, Elements: &p.Elements,
 		ControlKey:    said(string(p.ControlKey), string(partner.Off)),
 		INNCheck:      said(string(p.INNCheck), string(partner.Off)),
 		AccountPrefix: said(string(p.AccountPrefix), string(partner.Off)),

@@ -71,7 +71,11 @@ func (e *Engine) report(ctx context.Context, c command) error {
 
 func (e *Engine) put(ctx context.Context, c command, patient bool) (Answer, error) {
 	p := newPending(c)
-	if err := e.enqueue(ctx, p, patient); err != nil {
+	return e.putIn(ctx, e.committerOf(&p.names), p, patient)
+}
+
+func (e *Engine) putIn(ctx context.Context, to *committer, p *pending, patient bool) (Answer, error) {
+	if err := e.enqueue(ctx, to.queue, p, patient); err != nil {
 		return Answer{}, err
 	}
 	select {
@@ -82,13 +86,12 @@ func (e *Engine) put(ctx context.Context, c command, patient bool) (Answer, erro
 	}
 }
 
-func (e *Engine) enqueue(ctx context.Context, p *pending, patient bool) error {
+func (e *Engine) enqueue(ctx context.Context, queue chan<- *pending, p *pending, patient bool) error {
 	e.intake.RLock() // the committer goes on while somebody waits here, so Close does not wait for ever
 	defer e.intake.RUnlock()
 	if e.closed {
 		return fault.New(fault.Busy, "the server is stopping; send the same request again")
 	}
-	queue := e.committerOf(&p.names).queue
 	select {
 	case queue <- p:
 		return nil
@@ -103,6 +106,12 @@ func (e *Engine) enqueue(ctx context.Context, p *pending, patient bool) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// flush waits until a committer has written all that it was given before.
+func (e *Engine) flush(ctx context.Context, c *committer) error {
+	_, err := e.putIn(ctx, c, newPending(&issue{}), true)
+	return err
 }
 
 // commitLoop gathers what came while the last batch was in flight and commits

@@ -115,6 +115,11 @@ type Engine struct {
 	projects   projects
 	cards      cards
 
+	// sealing is held for reading from the moment that something is sealed until
+	// it is committed; who changes the key that seals waits for all of it.
+	sealing  sync.RWMutex
+	rotating sync.Mutex // one at a time
+
 	intake     sync.RWMutex // guards closed and the closing of the queues
 	closed     bool
 	closing    sync.Once
@@ -238,6 +243,8 @@ func (c Call) key(s id.Session) store.SessionKey {
 
 // Create makes an empty or pre-filled session.
 func (e *Engine) Create(ctx context.Context, c Call, r wire.Request) (Answer, error) {
+	e.sealing.RLock()
+	defer e.sealing.RUnlock()
 	number := id.Session(e.ids.Next())
 	card, err := e.sealed(ctx, c, &r)
 	if err != nil {
@@ -254,6 +261,8 @@ func (e *Engine) Create(ctx context.Context, c Call, r wire.Request) (Answer, er
 
 // Start starts a payout in a created session.
 func (e *Engine) Start(ctx context.Context, c Call, r wire.Request) (Answer, error) {
+	e.sealing.RLock()
+	defer e.sealing.RUnlock()
 	payout := id.Payout(e.ids.Next())
 	card, err := e.sealed(ctx, c, &r)
 	if err != nil {
@@ -273,6 +282,8 @@ func (e *Engine) Start(ctx context.Context, c Call, r wire.Request) (Answer, err
 
 // Init creates a session and starts a payout in it.
 func (e *Engine) Init(ctx context.Context, c Call, r wire.Request) (Answer, error) {
+	e.sealing.RLock()
+	defer e.sealing.RUnlock()
 	number, payout := id.Session(e.ids.Next()), id.Payout(e.ids.Next())
 	card, err := e.sealed(ctx, c, &r)
 	if err != nil {

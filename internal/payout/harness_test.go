@@ -414,3 +414,12 @@ func (l *lab) available() int64 {
 }
 
 var errNoAnswer = errors.New("the answer was lost")
+
+// confirmWhenReady confirms a payout as soon as it awaits that.
+func (l *lab) confirmWhenReady(s id.Session) {
+	l.Helper()
+	l.until(s, session.Awaiting)
+	if err := l.confirm(s); err != nil {
+		l.Errorf("confirm %s: %v", s, err)
+	}
+}

@@ -47,6 +47,8 @@ func (e *Engine) PublicToken(ctx context.Context, c Call, r wire.Request) (Answe
 
 // Tokenize issues a token of an account.
 func (e *Engine) Tokenize(ctx context.Context, c Call, r wire.Request) (Answer, error) {
+	e.sealing.RLock()
+	defer e.sealing.RUnlock()
 	item, token, err := e.newAccount(c.Project, r.Tokens.BIK, r.Tokens.Number)
 	if err != nil {
 		return Answer{}, err
@@ -60,6 +62,8 @@ func (e *Engine) Tokenize(ctx context.Context, c Call, r wire.Request) (Answer, 
 // TokenizeElements issues tokens of card numbers, all or none:
 // fault.Unauthorized for projects that may not.
 func (e *Engine) TokenizeElements(ctx context.Context, c Call, r wire.Request) (Answer, error) {
+	e.sealing.RLock()
+	defer e.sealing.RUnlock()
 	if !e.sandbox && !c.Project.Elements {
 		return Answer{}, fault.New(fault.Unauthorized, "tokenize/elements is not enabled for the project")
 	}
@@ -335,6 +339,8 @@ func (e *Engine) CountAttempt(ctx context.Context, t vault.Token, w Widget) erro
 // refuses the input, which is counted. The token is looked at before, so that
 // nothing is made for one that is no good, and decides again in the commit.
 func (e *Engine) useUp(ctx context.Context, t vault.Token, w Widget, make func(*partner.Project) ([]vault.Item, error)) error {
+	e.sealing.RLock()
+	defer e.sealing.RUnlock()
 	p, err := e.public(ctx, t)
 	if err != nil {
 		return err
@@ -433,6 +439,8 @@ func (e *Engine) owner(p id.Project) (id.Partner, error) {
 // fault.Unauthorized elsewhere, fault.Invalid for a kind that is not of cards
 // or a number that is none.
 func (e *Engine) IssueCard(ctx context.Context, p id.Project, k vault.Kind, number []byte, actor string) (vault.Item, vault.Token, error) {
+	e.sealing.RLock()
+	defer e.sealing.RUnlock()
 	project, ok := e.Caller(p)
 	switch {
 	case !ok:

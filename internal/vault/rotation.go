@@ -200,3 +200,24 @@ func (v *Vault) ResealItem(i Item) (Item, error) {
 	}
 	return i, nil
 }
+
+// Prove sees that every probe was made with keys that this vault has, and adds
+// one of the keys that seal now if there is none: fault.WrongState if a probe
+// does not open.
+func (v *Vault) Prove(probes [][]byte) ([][]byte, error) {
+	fresh := false
+	for _, probe := range probes {
+		if !v.Proves(probe) {
+			return nil, fault.New(fault.WrongState, "the vault key file lacks a key that stored rows are sealed with")
+		}
+		fresh = fresh || !v.Stale(probe)
+	}
+	if fresh {
+		return probes, nil
+	}
+	probe, err := v.Probe()
+	if err != nil {
+		return nil, err
+	}
+	return append(probes, probe), nil
+}
