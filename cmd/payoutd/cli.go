@@ -38,6 +38,9 @@ type grammar struct {
 	Project projectCommand `cmd:"" help:"Partners and their settings."`
 	Deposit depositCommand `cmd:"" help:"Book money that a partner has brought in, once per reference."`
 	Check   checkCommand   `cmd:"" help:"Prove the books."`
+	Token   tokenCommand   `cmd:"" help:"What stands for cards and accounts."`
+	Vault   vaultCommand   `cmd:"" help:"What is sealed, and the key that seals it."`
+	Audit   auditCommand   `cmd:"" help:"Who did what with the vault, newest first."`
 	Copy    copyCommand    `cmd:"" help:"Move a stopped installation to another database."`
 	Payout  payoutCommand  `cmd:"" help:"The partner's side of the API, from the shell."`
 	Config  configCommand  `cmd:"" help:"Print the settings that serve would run with; secrets are hidden."`

@@ -17,11 +17,13 @@ const folderDefault = "payoutd-data"
 
 // global are the flags that all commands share.
 type global struct {
-	Data      string `placeholder:"DIR" help:"Folder of the installation (default: payoutd-data, or that of the SQLite file)."`
-	DB        string `name:"db" placeholder:"URL" secret:"" help:"Database: sqlite:PATH or postgres://USER@HOST/NAME (default: sqlite:DIR/payoutd.db)."`
-	VaultKey  string `hidden:"" secret:"" help:"Content of the vault key file, in place of DIR/vault.key."`
-	LogLevel  string `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: ${enum}."`
-	LogFormat string `default:"text" enum:"text,json" help:"Form of the log: ${enum}."`
+	Data        string `placeholder:"DIR" help:"Folder of the installation (default: payoutd-data, or that of the SQLite file)."`
+	DB          string `name:"db" placeholder:"URL" secret:"" help:"Database: sqlite:PATH or postgres://USER@HOST/NAME (default: sqlite:DIR/payoutd.db)."`
+	VaultKey    string `hidden:"" secret:"" help:"Content of the vault key file, in place of DIR/vault.key."`
+	VaultWrap   string `placeholder:"COMMAND" help:"Shell command of a key service that encrypts stdin to stdout: the vault key file is kept under it."`
+	VaultUnwrap string `placeholder:"COMMAND" help:"Its reverse; needed at every start."`
+	LogLevel    string `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: ${enum}."`
+	LogFormat   string `default:"text" enum:"text,json" help:"Form of the log: ${enum}."`
 }
 
 // logger logs to w at the level asked for, but nothing below least.
@@ -43,6 +45,7 @@ type folder struct {
 	dir      string
 	db       database
 	vaultKey string // content of the vault key where it comes from outside, else ""
+	kms      *kms   // that the vault key is kept under; nil for none
 }
 
 // folder finds the installation that the flags name.
@@ -63,7 +66,14 @@ func (g *global) folder() (folder, error) {
 	if err != nil {
 		return folder{}, err
 	}
-	return folder{dir: absolute, db: db, vaultKey: g.VaultKey}, nil
+	f := folder{dir: absolute, db: db, vaultKey: g.VaultKey}
+	if g.VaultWrap != "" && g.VaultUnwrap == "" {
+		return folder{}, misused("--vault-wrap needs --vault-unwrap: what is encrypted must be read again at the next start")
+	}
+	if g.VaultUnwrap != "" {
+		f.kms = &kms{wrap: g.VaultWrap, unwrap: g.VaultUnwrap}
+	}
+	return f, nil
 }
 
 func (f folder) path(names ...string) string {

@@ -46,6 +46,7 @@ type installation struct {
 	folder
 	store   store.Store
 	keys    map[partner.KeyType]sign.PrivateKey
+	vault   *keyFile
 	engine  *payout.Engine
 	metrics *prometheus.Registry
 	log     *slog.Logger
@@ -85,15 +86,11 @@ func open(ctx context.Context, f folder, log *slog.Logger, why purpose) (_ *inst
 	if err := relocate.Moved(ctx, i.store); err != nil {
 		return nil, err
 	}
-	keys, err := i.openKeys(ctx, why.may)
+	sealer, err := i.openKeys(ctx, why.may)
 	if err != nil {
 		return nil, err
 	}
 	if err := i.openWorld(why.simulated); err != nil {
-		return nil, err
-	}
-	sealer, err := vault.New(keys)
-	if err != nil {
 		return nil, err
 	}
 	options := payout.Options{
@@ -173,7 +170,7 @@ func (i *installation) close() error {
 
 // desk is the handler of the operator's commands.
 func (i *installation) desk() http.Handler {
-	return admin.New(admin.Options{Engine: i.engine, Store: i.store, Database: i.db.name, Now: i.clock.Now, Log: i.log})
+	return admin.New(admin.Options{Engine: i.engine, Store: i.store, Database: i.db.name, Keeper: i.vault, Now: i.clock.Now, Log: i.log})
 }
 
 // openKeys opens the vault key and the server's keys. A new installation makes
@@ -184,50 +181,65 @@ func (i *installation) desk() http.Handler {
 // Of several nodes that start at once on a new database, those that share the
 // folder take turns; with folders of their own one comes first in the database,
 // and the others learn that theirs are not its keys.
-func (i *installation) openKeys(ctx context.Context, may permission) (_ vault.Keys, err error) {
+func (i *installation) openKeys(ctx context.Context, may permission) (_ *vault.Vault, err error) {
 	check, known, err := setting(ctx, i.store, settingVaultCheck)
 	if err != nil {
-		return vault.Keys{}, err
+		return nil, err
 	}
 	if !known && may == mustExist {
-		return vault.Keys{}, errNone
+		return nil, errNone
 	}
 	if !known {
 		turn, err := waitLock(ctx, i.path("keys.lock"))
 		if err != nil {
-			return vault.Keys{}, err
+			return nil, err
 		}
 		defer func() { err = errors.Join(err, turn.Close()) }()
 	}
-	keys, err := i.openVaultKey(!known)
-	if err != nil {
-		return vault.Keys{}, err
+	i.vault = &keyFile{folder: i.folder}
+	if err := i.vault.read(ctx, !known); err != nil {
+		return nil, err
 	}
-	if known && !bytes.Equal(check, keys.Check()) {
-		return vault.Keys{}, i.wrongVaultKey()
+	sealer, err := vault.New(i.vault.keys)
+	if err != nil {
+		return nil, err
+	}
+	// The check value is of the keys that the installation began with; once it
+	// has begun, its probes tell which keys it needs.
+	_, proved, err := setting(ctx, i.store, payout.SettingProbes)
+	switch {
+	case err != nil:
+		return nil, err
+	case !proved && known && !bytes.Equal(check, i.vault.keys.Check()):
+		return nil, i.wrongVaultKey()
 	}
 	if err := i.openServerKeys(!known); err != nil {
-		return vault.Keys{}, err
+		return nil, err
 	}
 	names := i.keyNames()
 	there, err := i.store.AddSetting(ctx, settingServerKeys, names)
 	if err != nil {
-		return vault.Keys{}, err
+		return nil, err
 	}
 	if !bytes.Equal(there, names) {
-		return vault.Keys{}, fmt.Errorf("%s and %s are not the server's keys of the database %s, by which partners verify webhooks: "+
+		return nil, fmt.Errorf("%s and %s are not the server's keys of the database %s, by which partners verify webhooks: "+
 			"restore those, or copy them from another node", shown(i.path("server.pem")), shown(i.path("server-p256.pem")), i.db.name)
 	}
-	if known {
-		return keys, nil
+	if !known {
+		if there, err = i.store.AddSetting(ctx, settingVaultCheck, i.vault.keys.Check()); err != nil {
+			return nil, err
+		}
+		if !bytes.Equal(there, i.vault.keys.Check()) {
+			return nil, i.wrongVaultKey()
+		}
 	}
-	if there, err = i.store.AddSetting(ctx, settingVaultCheck, keys.Check()); err != nil {
-		return vault.Keys{}, err
+	if err := payout.Proved(ctx, i.store, sealer); err != nil {
+		if fault.CodeOf(err) == fault.WrongState {
+			return nil, i.wrongVaultKey()
+		}
+		return nil, err
 	}
-	if !bytes.Equal(there, keys.Check()) {
-		return vault.Keys{}, i.wrongVaultKey()
-	}
-	return keys, nil
+	return sealer, nil
 }
 
 func (i *installation) wrongVaultKey() error {
@@ -252,33 +264,6 @@ func setting(ctx context.Context, s store.Store, name string) (value []byte, fou
 		return nil, false, nil
 	}
 	return value, err == nil, err
-}
-
-func (i *installation) openVaultKey(fresh bool) (vault.Keys, error) {
-	if i.vaultKey != "" {
-		keys, err := vault.ParseKeys([]byte(i.vaultKey))
-		if err != nil {
-			return vault.Keys{}, fmt.Errorf("PAYOUTD_VAULT_KEY: %w", err)
-		}
-		return keys, nil
-	}
-	path := i.path("vault.key")
-	b, err := keep(path, 0o600, generated(fresh, func() ([]byte, error) {
-		keys, err := vault.Generate()
-		return keys.Bytes(), err
-	}))
-	if errors.Is(err, errLost) {
-		return vault.Keys{}, fmt.Errorf("the vault key %s is missing, without which no sealed card number can be opened: "+
-			"restore it, copy it from another node, or name it by PAYOUTD_VAULT_KEY_FILE", path)
-	}
-	if err != nil {
-		return vault.Keys{}, fmt.Errorf("the vault key: %w", err)
-	}
-	keys, err := vault.ParseKeys(b)
-	if err != nil {
-		return vault.Keys{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return keys, nil
 }
 
 // serverKeyFiles are the names of the keys that sign webhooks; the public half
@@ -345,7 +330,7 @@ func (p *program) connect(ctx context.Context, g *global, may permission) (*admi
 	}
 	log := g.logger(p.stderr, slog.LevelWarn)
 	c, err := admin.Connect(ctx, admin.Place{
-		Sockets: f.sockets(), Database: f.db.name,
+		Sockets: f.sockets(), Database: f.db.name, Operator: p.operator(),
 		Open: func(ctx context.Context) (http.Handler, func() error, error) {
 			i, err := open(ctx, f, log, purpose{may: may})
 			if errors.Is(err, errNone) {

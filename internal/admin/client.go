@@ -28,6 +28,7 @@ const (
 type Place struct {
 	Sockets  []string // where servers may listen; any that answers will do
 	Database string   // as the server's Options name it
+	Operator string   // who acts, for the audit of the vault
 	// Open opens the installation here. The error has syscall.EWOULDBLOCK in it
 	// if another process holds it.
 	Open func(context.Context) (handler http.Handler, closeIt func() error, err error)
@@ -38,6 +39,7 @@ type Place struct {
 // codes.
 type Client struct {
 	database string
+	operator string
 	trip     http.RoundTripper
 	closeIt  func() error
 }
@@ -53,7 +55,7 @@ func Connect(ctx context.Context, p Place) (*Client, error) {
 			transport := &http.Transport{
 				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) },
 			}
-			return &Client{p.Database, transport, func() error {
+			return &Client{p.Database, p.Operator, transport, func() error {
 				transport.CloseIdleConnections()
 				return nil
 			}}, nil
@@ -62,7 +64,7 @@ func Connect(ctx context.Context, p Place) (*Client, error) {
 		handler, closeIt, err := p.Open(context.WithoutCancel(ctx))
 		switch {
 		case err == nil:
-			return &Client{p.Database, here{handler}, closeIt}, nil
+			return &Client{p.Database, p.Operator, here{handler}, closeIt}, nil
 		case !errors.Is(err, syscall.EWOULDBLOCK):
 			return nil, err
 		}
@@ -125,7 +127,7 @@ func (c *Client) Deposit(ctx context.Context, r DepositRequest) (Deposit, error)
 
 // Check proves the books.
 func (c *Client) Check(ctx context.Context) (*payout.Report, error) {
-	return call[*payout.Report](ctx, c, opCheck, nothing{})
+	return call[*payout.Report](ctx, c, opCheck, checkRequest{c.operator})
 }
 
 func call[Out any](ctx context.Context, c *Client, op string, in any) (out Out, err error) {
