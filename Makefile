@@ -72,7 +72,7 @@ fmt: ## Format the source
 .PHONY: race
 race: ## Every test but the end-to-end ones, with the race detector
 	@echo '== race tests'
-	@go test -race -timeout 10m $$(go list ./... | grep -v '/e2e\b')
+	@PAYOUTD_TEST_HSM=1 go test -race -timeout 10m $$(go list ./... | grep -v '/e2e\b')
 
 .PHONY: fuzz
 fuzz: ## Fuzz each target for FUZZ_SECONDS=30

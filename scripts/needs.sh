@@ -2,8 +2,9 @@
 # Sees to it that what the tests need beside Go is there: a C compiler for the
 # race detector, openssl as the other side of the signature tests, a PostgreSQL
 # server that they start and stop themselves, unless PAYOUTD_TEST_POSTGRES names
-# one, and Chromium with Node.js for the tests in a browser. On a Debian machine
-# it installs what is missing; elsewhere it says what is.
+# one, SoftHSM with OpenSC for the test of a key in a hardware module, and
+# Chromium with Node.js for the tests in a browser. On a Debian machine it
+# installs what is missing; elsewhere it says what is.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -22,6 +23,8 @@ command -v openssl >/dev/null || missing+=(openssl)
 if [ -z "${PAYOUTD_TEST_POSTGRES:-}" ] && ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
 	missing+=(postgresql)
 fi
+command -v softhsm2-util >/dev/null || missing+=(softhsm2)
+command -v pkcs11-tool >/dev/null || missing+=(opensc)
 command -v chromium >/dev/null || missing+=(chromium)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)

@@ -20,8 +20,8 @@ type global struct {
 	Data        string `placeholder:"DIR" help:"Folder of the installation (default: payoutd-data, or that of the SQLite file)."`
 	DB          string `name:"db" placeholder:"URL" secret:"" help:"Database: sqlite:PATH or postgres://USER@HOST/NAME (default: sqlite:DIR/payoutd.db)."`
 	VaultKey    string `hidden:"" secret:"" help:"Content of the vault key file, in place of DIR/vault.key."`
-	VaultWrap   string `placeholder:"COMMAND" help:"Shell command of a key service that encrypts stdin to stdout: the vault key file is kept under it."`
-	VaultUnwrap string `placeholder:"COMMAND" help:"Its reverse; needed at every start."`
+	VaultWrap   string `secret:"" placeholder:"COMMAND" help:"Shell command of a key service that encrypts stdin to stdout: the vault key file is kept under it."`
+	VaultUnwrap string `secret:"" placeholder:"COMMAND" help:"Its reverse; needed at every start."`
 	LogLevel    string `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: ${enum}."`
 	LogFormat   string `default:"text" enum:"text,json" help:"Form of the log: ${enum}."`
 }
