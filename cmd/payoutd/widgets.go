@@ -139,7 +139,9 @@ func (s *server) newForms() (*widget.Server, error) {
 	if s.world != nil {
 		desk.tax = s.world
 	}
-	return widget.New(desk, widget.Options{Log: s.log, Now: s.clock.Now, Proxies: proxies, Loopback: s.world != nil}), nil
+	return widget.New(desk, widget.Options{
+		Log: s.log, Metrics: s.metrics, Now: s.clock.Now, Proxies: proxies, Loopback: s.world != nil,
+	}), nil
 }
 
 // openShop makes the demo partner's page, which hears of its webhooks from the

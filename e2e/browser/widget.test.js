@@ -219,7 +219,7 @@ test("without a connection what was typed stays", async () => {
   await page.context().setOffline(true);
   await frame.getByRole("alert").getByText("No internet connection").waitFor();
   await frame.getByRole("button").click();
-  await frame.getByRole("alert").getByText("nothing was saved").waitFor();
+  await frame.getByRole("alert").getByText("The connection failed").waitFor();
   await shoot(page, "card-offline");
   await accessible(frame);
   await page.context().setOffline(false);

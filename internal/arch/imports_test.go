@@ -104,7 +104,7 @@ var mayUse = map[string][]string{
 	"github.com/jackc/pgx/v5":             {"internal/store/postgres", "internal/store/postgres/pgtest"},
 	"github.com/mattn/go-isatty":          {"cmd/payoutd"},
 	"github.com/pressly/goose/v3":         {"internal/store/postgres", "internal/store/sqlite"},
-	"github.com/prometheus/client_golang": {"cmd/payoutd", "internal/admin", "internal/api", "internal/payout"},
+	"github.com/prometheus/client_golang": {"cmd/payoutd", "internal/admin", "internal/api", "internal/payout", "internal/widget"},
 	"github.com/rogpeppe/go-internal":     {},
 	"github.com/tink-crypto/tink-go/v2":   {"internal/vault"},
 	"go.uber.org/goleak":                  {"internal/store/storetest", "rail/railtest"},

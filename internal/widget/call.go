@@ -86,9 +86,12 @@ func (s *Server) call(name string, serve func(context.Context, *request) (any, e
 		}()
 		status := reply(w, answer, err)
 		attrs := []any{"call", name, "status", status, "duration", s.now().Sub(start)}
+		var code fault.Code // of a call that went well
 		if err != nil {
-			attrs = append(attrs, "code", fault.CodeOf(err))
+			code = fault.CodeOf(err)
+			attrs = append(attrs, "code", code)
 		}
+		s.calls.WithLabelValues(name, string(code)).Inc()
 		if status >= http.StatusInternalServerError {
 			s.log.ErrorContext(r.Context(), "widget call failed", append(attrs, "error", err)...)
 			return

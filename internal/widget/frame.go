@@ -96,6 +96,7 @@ func (s *Server) frame(w http.ResponseWriter, r *http.Request) {
 		v.Notice, v.Script, v.Config.Error, v.Config.Token = why.text, "notice.js", why.code, ""
 		ancestors = append(ancestors, asked)
 	}
+	s.frames.WithLabelValues(v.Kind, v.Config.Error).Inc()
 	s.log.InfoContext(r.Context(), "widget frame", "widget", v.Kind, "status", status, "error", v.Config.Error)
 	s.show(w, status, &v, ancestors)
 }

@@ -55,7 +55,7 @@ var languages = []struct {
 		"again": "Send again",
 
 		"offline":     "No internet connection. What you have entered stays here.",
-		"network":     "The connection failed and nothing was saved. Try again.",
+		"network":     "The connection failed. Try again.",
 		"unavailable": "The service does not answer at the moment. Try again in a minute.",
 		"throttled":   "Too many attempts. Wait a minute and try again.",
 
@@ -112,7 +112,7 @@ var languages = []struct {
 		"again": "Отправить ещё раз",
 
 		"offline":     "Нет соединения с интернетом. Введённое останется здесь.",
-		"network":     "Связь прервалась, ничего не сохранено. Попробуйте ещё раз.",
+		"network":     "Связь прервалась. Попробуйте ещё раз.",
 		"unavailable": "Сервис сейчас не отвечает. Попробуйте через минуту.",
 		"throttled":   "Слишком много попыток. Подождите минуту и попробуйте снова.",
 

@@ -18,11 +18,15 @@ import (
 	"net/http"
 	"net/netip"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Options are what New may be told; the zero value is good.
 type Options struct {
 	Log *slog.Logger // nil discards
+	// Metrics takes the counters; nil keeps them nowhere.
+	Metrics prometheus.Registerer
 	// Now is the clock that the ends of tokens are compared with, time.Now by
 	// default. A sandbox's may be moved.
 	Now func() time.Time
@@ -55,6 +59,8 @@ type Server struct {
 	loopback bool
 	files    library
 	mux      *http.ServeMux
+
+	frames, calls *prometheus.CounterVec
 }
 
 // New makes the server.
@@ -75,6 +81,17 @@ func New(desk Desk, o Options) *Server {
 		desk: desk, log: o.Log, now: o.Now, proxies: o.Proxies, loopback: o.Loopback,
 		tokens: newLimits(o.PerToken, time.Now), callers: newLimits(o.PerAddress, time.Now),
 		files: newLibrary(), mux: http.NewServeMux(),
+		frames: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "payoutd_widget_frames_total",
+			Help: "Frames of widgets shown, by widget and by the code of the notice that stood there instead of a form.",
+		}, []string{"widget", "notice"}),
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "payoutd_widget_calls_total",
+			Help: "Calls from frames answered, by call and error code.",
+		}, []string{"call", "code"}),
+	}
+	if o.Metrics != nil {
+		o.Metrics.MustRegister(s.frames, s.calls)
 	}
 	for _, name := range public {
 		s.mux.Handle("GET /"+name, s.files.public(name))

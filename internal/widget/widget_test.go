@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
 )
@@ -250,6 +252,44 @@ func TestCalls(t *testing.T) {
 				t.Error("the number's memory was not wiped")
 			}
 		})
+	}
+}
+
+// A wave of refused cards is to be seen by whoever watches.
+func TestMetrics(t *testing.T) {
+	metrics := prometheus.NewRegistry()
+	desk := newCounter()
+	s := New(desk, Options{Now: func() time.Time { return noon }, Metrics: metrics})
+	ask := func(r *http.Request) { s.ServeHTTP(httptest.NewRecorder(), r) }
+	body := `{"public_token":"` + known + `","number":"` + pan + `"}`
+	ask(callOf("/v1/card", body))
+	desk.err = fault.New(fault.Invalid, "number: fails the Luhn check")
+	ask(callOf("/v1/card", body))
+	ask(callOf("/v1/card", body))
+	desk.err = nil
+	desk.grant.Tokenize = Used
+	ask(frameOf("card", known, shop))
+	families, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetName() + "=" + l.GetValue()
+			}
+			got[name] = m.GetCounter().GetValue()
+		}
+	}
+	want := map[string]float64{
+		"payoutd_widget_calls_total call=card code=":                1,
+		"payoutd_widget_calls_total call=card code=invalid_request": 2,
+		"payoutd_widget_frames_total notice=token_used widget=card": 1,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 
