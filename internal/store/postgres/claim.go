@@ -74,7 +74,7 @@ func (s *Store) ClaimTasks(
 		return nil, nil
 	}
 	wanted := column(kinds, func(k store.TaskKind) string { return string(k) })
-	err = s.write(ctx, func(conn *pgx.Conn) error {
+	err = s.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, claimTasks, codec.Micros(due), codec.Micros(now), wanted, limit, node, codec.Micros(now.Add(lease)))
 		tasks, err = codec.Collect(all(rows, err, codec.ScanClaim))
 		return err
@@ -95,7 +95,7 @@ func (s *Store) ClaimEvents(
 	if limit <= 0 {
 		return nil, nil
 	}
-	err = s.write(ctx, func(conn *pgx.Conn) error {
+	err = s.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, claimEvents, codec.Micros(due), codec.Micros(now), limit, node, codec.Micros(now.Add(lease)))
 		events, err = codec.Collect(all(rows, err, codec.ScanEvent))
 		return err
@@ -133,7 +133,7 @@ func (s *Store) setLeases(
 	if len(tasks)+len(events) == 0 {
 		return nil
 	}
-	return s.write(ctx, func(conn *pgx.Conn) error {
+	return s.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		b := new(pgx.Batch)
 		if len(tasks) > 0 {
 			b.Queue(ofTasks, append([]any{before, node}, taskColumnsOf(tasks)...)...)

@@ -83,7 +83,7 @@ func (t *transaction) begin() *pgx.Batch {
 
 // send makes a round trip within the transaction.
 func (t *transaction) send(ctx context.Context, b *pgx.Batch) error {
-	ctx, cancel := context.WithTimeout(ctx, answerMax)
+	ctx, cancel := context.WithTimeout(ctx, t.store.answerMax)
 	defer cancel()
 	t.open = true
 	return t.conn.SendBatch(ctx, b).Close()
@@ -109,7 +109,7 @@ func (t *transaction) end(ctx context.Context) {
 	if !t.open || t.conn.IsClosed() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerMax)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.store.answerMax)
 	defer cancel()
 	if _, err := t.conn.Exec(ctx, "ROLLBACK"); err != nil {
 		t.store.log.WarnContext(ctx, "connection to the database replaced", "error", err)
@@ -171,7 +171,7 @@ const (
 // is put there as not written; the batch itself begins with this row and can't
 // come after that.
 func (s *Store) seal(ctx context.Context, of batch) (written bool, err error) {
-	err = s.on(ctx, s.writers, func(conn *pgx.Conn) error {
+	err = s.on(ctx, s.writers, func(ctx context.Context, conn *pgx.Conn) error {
 		b := new(pgx.Batch)
 		b.Queue(voidBatch, of.project, of.id)
 		b.Queue(selectBatch, of.project, of.id).QueryRow(func(row pgx.Row) error { return row.Scan(&written) })
@@ -194,7 +194,7 @@ func (s *Store) Committed(ctx context.Context, number id.Batch) (written bool, e
 	if unsettled {
 		written, err = s.seal(ctx, batch{project, number})
 	} else {
-		err = s.read(ctx, func(conn *pgx.Conn) error {
+		err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 			return conn.QueryRow(ctx, committedBatch, number).Scan(&written)
 		})
 	}

@@ -95,7 +95,7 @@ func versions(ctx context.Context, conn *pgx.Conn) (current, target int64, err e
 // checkSchema refuses a database whose schema is not the one of this program.
 func (s *Store) checkSchema(ctx context.Context) error {
 	var current, target int64
-	err := s.read(ctx, func(conn *pgx.Conn) (err error) {
+	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		current, target, err = versions(ctx, conn)
 		return err
 	})

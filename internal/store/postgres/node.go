@@ -22,7 +22,7 @@ const (
 // TakeNode implements store.Store. If its answer is lost, the number stays
 // taken until the lease ends.
 func (s *Store) TakeNode(ctx context.Context, owner string, now time.Time, lease time.Duration) (number int, err error) {
-	err = s.write(ctx, func(conn *pgx.Conn) error {
+	err = s.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, takeNode, owner, codec.Micros(now), codec.Micros(now.Add(lease))).Scan(&number)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -37,7 +37,7 @@ func (s *Store) TakeNode(ctx context.Context, owner string, now time.Time, lease
 // KeepNode implements store.Store.
 func (s *Store) KeepNode(ctx context.Context, owner string, number int, until time.Time) error {
 	kept := int64(0)
-	err := s.write(ctx, func(conn *pgx.Conn) error {
+	err := s.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		tag, err := conn.Exec(ctx, keepNode, number, owner, codec.Micros(until))
 		kept = tag.RowsAffected()
 		return err
@@ -53,7 +53,7 @@ func (s *Store) KeepNode(ctx context.Context, owner string, number int, until ti
 
 // FreeNode implements store.Store.
 func (s *Store) FreeNode(ctx context.Context, owner string, number int, now time.Time) error {
-	err := s.write(ctx, func(conn *pgx.Conn) error {
+	err := s.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, freeNode, number, owner, codec.Micros(now))
 		return err
 	})

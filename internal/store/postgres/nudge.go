@@ -18,7 +18,7 @@ const (
 // Nudge implements store.Store. It stands in no transaction with anything else:
 // the server lets transactions that notify commit one after the other.
 func (s *Store) Nudge(ctx context.Context) error {
-	err := s.on(ctx, s.readers, func(conn *pgx.Conn) error {
+	err := s.on(ctx, s.readers, func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, notify)
 		return err
 	})
@@ -47,7 +47,9 @@ func (s *Store) listen(ctx context.Context, nudged func()) error {
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if _, err := conn.Exec(ctx, listen); err != nil {
+	limited, cancel := context.WithTimeout(ctx, s.answerMax)
+	defer cancel()
+	if _, err := conn.Exec(limited, listen); err != nil {
 		return err
 	}
 	for {

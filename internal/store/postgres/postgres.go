@@ -37,9 +37,9 @@ type Store struct {
 	// for a long one. writers and readers have the settings of lookUps.
 	writers, readers, snapshots *pgxpool.Pool
 
-	// settleMax bounds how long a commit waits for a server that tells what
-	// became of it.
-	settleMax time.Duration
+	// answerMax bounds a round trip, settleMax how long a commit waits for a
+	// server that tells what became of it.
+	answerMax, settleMax time.Duration
 
 	commits atomic.Int64
 	closing sync.Once
@@ -62,7 +62,7 @@ const (
 
 const (
 	connectMax = 5 * time.Second  // for each server named in the URL
-	answerMax  = 20 * time.Second // for one round trip of a commit
+	answerMax  = 10 * time.Second // for one round trip; longer than anything waits for a lock
 	settleMax  = 5 * time.Second
 )
 
@@ -79,8 +79,8 @@ var lookUps = map[string]string{
 	"enable_mergejoin":                    "off",
 	"jit":                                 "off",
 	"plan_cache_mode":                     "force_generic_plan",
-	"lock_timeout":                        "10s",
-	"idle_in_transaction_session_timeout": "10s",
+	"lock_timeout":                        "6s",
+	"idle_in_transaction_session_timeout": "5s", // before those who wait for its locks give up
 }
 
 // Open connects to the database of a URL such as
@@ -98,7 +98,7 @@ func Open(ctx context.Context, url string, log *slog.Logger) (_ *Store, err erro
 		return nil, err
 	}
 	s := &Store{
-		log: log, name: name(config.ConnConfig), settleMax: settleMax, closed: make(chan struct{}), unsettled: make(map[id.Batch]id.Project),
+		log: log, name: name(config.ConnConfig), answerMax: answerMax, settleMax: settleMax, closed: make(chan struct{}), unsettled: make(map[id.Batch]id.Project),
 	}
 	defer func() {
 		if err != nil {
@@ -173,7 +173,7 @@ func name(c *pgx.ConnConfig) string {
 // at all can only be warned about.
 func (s *Store) checkDurability(ctx context.Context, params map[string]string) error {
 	var fsync, pages, commit string
-	err := s.read(ctx, func(conn *pgx.Conn) error {
+	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, `SELECT coalesce(current_setting('fsync', true), 'on'), coalesce(current_setting('full_page_writes', true), 'on'),
 			coalesce(current_setting('synchronous_commit', true), 'on')`).Scan(&fsync, &pages, &commit)
 	})
@@ -221,14 +221,17 @@ func (s *Store) acquire(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Conn,
 	return conn, err
 }
 
-// on runs do on a connection of a pool.
-func (s *Store) on(ctx context.Context, pool *pgxpool.Pool, do func(*pgx.Conn) error) error {
+// on runs do on a connection of a pool. A server that says nothing for too long
+// is taken for gone: nobody waits for it until the network gives up.
+func (s *Store) on(ctx context.Context, pool *pgxpool.Pool, do func(context.Context, *pgx.Conn) error) error {
 	conn, err := s.acquire(ctx, pool)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
-	return s.checked(ctx, conn, do(conn.Conn()))
+	limited, cancel := context.WithTimeout(ctx, s.answerMax)
+	defer cancel()
+	return s.checked(ctx, conn, do(limited, conn.Conn()))
 }
 
 // checked marks an error with which the connection was lost, or turned out to
@@ -298,12 +301,12 @@ func (s *Store) pause(ctx context.Context, gap time.Duration) bool {
 }
 
 // read runs do, which only reads.
-func (s *Store) read(ctx context.Context, do func(*pgx.Conn) error) error {
+func (s *Store) read(ctx context.Context, do func(context.Context, *pgx.Conn) error) error {
 	return s.repeat(ctx, passing, func() error { return s.on(ctx, s.readers, do) })
 }
 
 // write runs do, which may be done twice without harm.
-func (s *Store) write(ctx context.Context, do func(*pgx.Conn) error) error {
+func (s *Store) write(ctx context.Context, do func(context.Context, *pgx.Conn) error) error {
 	return s.repeat(ctx, passing, func() error { return s.on(ctx, s.writers, do) })
 }
 

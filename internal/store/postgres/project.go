@@ -32,7 +32,7 @@ func (s *Store) Projects(ctx context.Context) ([]partner.Project, error) {
 
 // ProjectsRevision implements store.Store.
 func (s *Store) ProjectsRevision(ctx context.Context) (revision int64, err error) {
-	err = s.read(ctx, func(conn *pgx.Conn) error {
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, `SELECT revision FROM projects_revision`).Scan(&revision)
 	})
 	if err != nil {
@@ -48,7 +48,7 @@ func (s *Store) CreateProject(ctx context.Context, p partner.Project) error {
 	if err != nil {
 		return failed(err, "write project %s", p.ID)
 	}
-	err = s.change(ctx, p.ID, func(tx pgx.Tx) error {
+	err = s.change(ctx, p.ID, func(ctx context.Context, tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, insertProject, p.ID, doc); err != nil {
 			if sqlState(err) == uniqueViolation {
 				return fault.Wrap(fault.Invalid, err, "the project %s exists", p.ID)
@@ -72,7 +72,7 @@ func (s *Store) UpdateProject(ctx context.Context, p partner.Project) error {
 	if err != nil {
 		return failed(err, "write project %s", p.ID)
 	}
-	err = s.change(ctx, p.ID, func(tx pgx.Tx) error {
+	err = s.change(ctx, p.ID, func(ctx context.Context, tx pgx.Tx) error {
 		var stored int64
 		if err := tx.QueryRow(ctx, lockProject, p.ID).Scan(&stored); err != nil {
 			return err
@@ -94,10 +94,10 @@ func (s *Store) UpdateProject(ctx context.Context, p partner.Project) error {
 
 // change runs a transaction on the project p and lets all nodes know. The
 // constraints of a book speak of its credit here.
-func (s *Store) change(ctx context.Context, p id.Project, do func(pgx.Tx) error) error {
-	return s.on(ctx, s.writers, func(conn *pgx.Conn) error {
+func (s *Store) change(ctx context.Context, p id.Project, do func(context.Context, pgx.Tx) error) error {
+	return s.on(ctx, s.writers, func(ctx context.Context, conn *pgx.Conn) error {
 		return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-			err := do(tx)
+			err := do(ctx, tx)
 			if sqlState(err) == checkViolation {
 				return fault.Wrap(fault.Invalid, err, "the credit of %s can't be negative, nor less than it has used", p)
 			}

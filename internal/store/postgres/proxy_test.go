@@ -9,10 +9,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/ledger"
+	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/store"
 )
 
@@ -46,6 +48,7 @@ const (
 	beforeWrite       // the write never leaves the node
 	onTheWay          // the write arrives when the node has given it up
 	beforeItsLast     // the same, but the server already waits for the rest of it
+	silently          // it never leaves, and the connection stays
 )
 
 // tail is the length of the last two messages: Execute, of the COMMIT, and Sync
@@ -162,6 +165,8 @@ func (c *pair) up() {
 			_ = c.client.Close()
 			_ = c.server.Close()
 			return
+		case silently:
+			continue
 		case onTheWay:
 			c.lose(b)
 			return
@@ -352,6 +357,41 @@ func TestSeveralHosts(t *testing.T) {
 
 	_, err := Open(t.Context(), goneURL, nil)
 	wantCode(t, err, fault.Busy)
+}
+
+// TestSilentServerIsBusy loses what the node says, and nothing tells it so: it
+// gives up by itself, and goes on with another connection.
+func TestSilentServerIsBusy(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		call func(*node) error
+	}{
+		{"read", func(n *node) error {
+			_, err := n.Book(n.Context(), "p")
+			return err
+		}},
+		{"claim", func(n *node) error {
+			_, err := n.ClaimTasks(n.Context(), "n", n.at(), n.at(), time.Minute, 1)
+			return err
+		}},
+		{"nudge", func(n *node) error { return n.Nudge(n.Context()) }},
+		{"new project", func(n *node) error { return n.CreateProject(n.Context(), partner.Project{ID: "other"}) }},
+		{"commit", func(n *node) error { return n.deposit(n.next(), "p") }},
+		{"snapshot", func(n *node) error { return n.Snapshot(n.Context(), func(store.Snapshot) error { return nil }) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, through := newProxy(t, newDatabase(t))
+			n := join(t, through, 1)
+			n.must(n.deposit(n.next(), "p"))
+			n.must(n.Snapshot(t.Context(), func(store.Snapshot) error { return nil }))
+			n.answerMax = 100 * time.Millisecond
+			p.arm(silently)
+			err := c.call(n)
+			n.answerMax = answerMax
+			wantCode(t, err, fault.Busy)
+			n.must(n.deposit(n.next(), "p"))
+		})
+	}
 }
 
 // TestServerThatDiesIsBusy keeps the store usable: it finds the server again.

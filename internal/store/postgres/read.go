@@ -25,7 +25,7 @@ const (
 
 // Session implements store.Store.
 func (s *Store) Session(ctx context.Context, k store.SessionKey) (found *session.Session, err error) {
-	err = s.read(ctx, func(conn *pgx.Conn) error {
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, selectSession, k.Project, k.Session)
 		found, err = one(codec.Sessions(all(rows, err, codec.ScanSessionWithPayout)))
 		return err
@@ -38,7 +38,7 @@ func (s *Store) Session(ctx context.Context, k store.SessionKey) (found *session
 
 // Book implements store.Store.
 func (s *Store) Book(ctx context.Context, p id.Project) (book *ledger.Book, err error) {
-	err = s.read(ctx, func(conn *pgx.Conn) error {
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, selectBook, p)
 		book, err = one(all(rows, err, codec.ScanBook))
 		return err
@@ -53,7 +53,7 @@ func (s *Store) Book(ctx context.Context, p id.Project) (book *ledger.Book, err 
 func (s *Store) Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed, error) {
 	sealed := vault.Sealed{Project: p, ID: c}
 	var created int64
-	err := s.read(ctx, func(conn *pgx.Conn) error {
+	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, selectCard, p, c).Scan(&sealed.Ciphertext, &sealed.Fingerprint, &created)
 	})
 	if err != nil {
@@ -83,7 +83,7 @@ func (s *Store) Alarms(ctx context.Context, limit int) ([]store.Alarm, error) {
 
 // Setting implements store.Store.
 func (s *Store) Setting(ctx context.Context, name string) (value []byte, err error) {
-	err = s.read(ctx, func(conn *pgx.Conn) error {
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, `SELECT value FROM settings WHERE name = $1`, name).Scan(&value)
 	})
 	if err != nil {
@@ -94,7 +94,7 @@ func (s *Store) Setting(ctx context.Context, name string) (value []byte, err err
 
 // PutSetting implements store.Store.
 func (s *Store) PutSetting(ctx context.Context, name string, value []byte) error {
-	err := s.write(ctx, func(conn *pgx.Conn) error {
+	err := s.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, `INSERT INTO settings (name, value) VALUES ($1, $2)
 			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, codec.Blob(value))
 		return err
@@ -108,7 +108,7 @@ func (s *Store) PutSetting(ctx context.Context, name string, value []byte) error
 // AddSetting implements store.Store. Settings are never removed, so the one
 // that was in the way is there to be read.
 func (s *Store) AddSetting(ctx context.Context, name string, value []byte) (there []byte, err error) {
-	err = s.write(ctx, func(conn *pgx.Conn) error {
+	err = s.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, `INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, codec.Blob(value))
 		if err != nil {
 			return err
@@ -123,7 +123,7 @@ func (s *Store) AddSetting(ctx context.Context, name string, value []byte) (ther
 
 // list reads all rows of a query; nil where there are none.
 func list[T any](ctx context.Context, s *Store, scan func(codec.Row) (T, error), query string, args ...any) (rows []T, err error) {
-	err = s.read(ctx, func(conn *pgx.Conn) error {
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		result, err := conn.Query(ctx, query, args...)
 		rows, err = codec.Collect(all(result, err, scan))
 		return err

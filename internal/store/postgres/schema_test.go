@@ -304,8 +304,8 @@ func TestConnectionSettings(t *testing.T) {
 	}
 	for _, c := range []struct{ name, writers, snapshots string }{
 		{"synchronous_commit", "on", "off"},
-		{"idle_in_transaction_session_timeout", "10s", "0"},
-		{"lock_timeout", "10s", "0"},
+		{"idle_in_transaction_session_timeout", "5s", "0"},
+		{"lock_timeout", "6s", "0"},
 		{"enable_seqscan", "off", "on"},
 		{"plan_cache_mode", "force_generic_plan", "auto"},
 		{"application_name", "payoutd", "payoutd"},

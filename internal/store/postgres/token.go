@@ -227,7 +227,7 @@ func (s *Store) FindPublic(ctx context.Context, hash [32]byte) (vault.Public, er
 
 // first reads the first row of a query.
 func first[T any](ctx context.Context, s *Store, scan func(codec.Row) (T, error), query string, args ...any) (row T, err error) {
-	err = s.read(ctx, func(conn *pgx.Conn) error {
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, query, args...)
 		row, err = one(all(rows, err, scan))
 		return err
@@ -256,7 +256,7 @@ func (s *Store) Items(ctx context.Context, after store.ItemKey, limit int) ([]va
 // Reseal implements store.Store. A lost answer is no harm: what was changed has
 // another ciphertext when it is tried again.
 func (s *Store) Reseal(ctx context.Context, cards []store.Resealed[vault.Sealed], items []store.Resealed[vault.Item]) (changed int, err error) {
-	err = s.write(ctx, func(conn *pgx.Conn) error {
+	err = s.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
 			changed = 0
 			if len(cards) > 0 {
@@ -294,7 +294,7 @@ func (s *Store) Reseal(ctx context.Context, cards []store.Resealed[vault.Sealed]
 
 // Wipe implements store.Store.
 func (s *Store) Wipe(ctx context.Context, now time.Time, limit int) (wiped int, err error) {
-	err = s.write(ctx, func(conn *pgx.Conn) error {
+	err = s.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		items, err := conn.Exec(ctx, wipeItems, codec.Micros(now), max(limit, 0))
 		if err != nil {
 			return err
