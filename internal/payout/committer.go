@@ -15,6 +15,10 @@ const (
 	batchMax = 256  // commands in one transaction
 	queueMax = 4096 // commands that wait; more are refused at once
 
+	// answerMax bounds how long a caller waits. Partners wait for half a minute;
+	// an answer that nothing is known yet is worth more to them than none.
+	answerMax = 20 * time.Second
+
 	// Under load transactions begin no more often than this, unless they are
 	// large anyway: half of what a small one costs is not its commands. A node
 	// that is not busy waits for nobody.
@@ -56,11 +60,17 @@ func newPending(c command) *pending {
 }
 
 // do puts a command through the door and waits until it is committed or
-// refused. fault.Busy at once if the queue is full. A caller that stops to wait
-// does not stop the command.
+// refused. fault.Busy at once if the queue is full, fault.Internal if the
+// database leaves the outcome open for too long: it is no reason to send the
+// same again without its key. A caller that stops to wait does not stop the
+// command.
 func (e *Engine) do(ctx context.Context, c command) (Answer, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerMax, errNoOutcome)
+	defer cancel()
 	return e.put(ctx, c, false)
 }
+
+var errNoOutcome = fault.New(fault.Internal, "the request has no outcome after %s", answerMax)
 
 // report is do for workers, who wait for room in the queue: what a rail has
 // answered is not thrown away because partners ask for more than there is.
@@ -82,7 +92,7 @@ func (e *Engine) putIn(ctx context.Context, to *committer, p *pending, patient b
 	case <-p.done:
 		return p.answer, p.err
 	case <-ctx.Done():
-		return Answer{}, ctx.Err()
+		return Answer{}, context.Cause(ctx)
 	}
 }
 

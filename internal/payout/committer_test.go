@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
@@ -132,4 +134,31 @@ func TestPanicCostsItsNeighboursNothing(t *testing.T) {
 		t.Errorf("available %d", got)
 	}
 	l.clean()
+}
+
+// TestCallersDoNotHang leaves a command without an outcome. Partners hear that
+// nobody knows before they stop to wait; what a rail has answered is kept.
+func TestCallersDoNotHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := &committer{queue: make(chan *pending, 3)}
+		e := &Engine{committers: []*committer{stuck}}
+		began := time.Now()
+		_, err := e.do(t.Context(), &deposit{"acme", 100, "a"})
+		if took := time.Since(began); fault.CodeOf(err) != fault.Internal || took != answerMax {
+			t.Errorf("after %s: %v; want %s after %s", took, err, fault.Internal, answerMax)
+		}
+		hour, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if err := e.report(hour, &deposit{"acme", 100, "b"}); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) < time.Hour {
+			t.Errorf("a worker waited until %s: %v", time.Since(began), err)
+		}
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		if _, err := e.do(gone, &deposit{"acme", 100, "c"}); !errors.Is(err, context.Canceled) {
+			t.Errorf("a caller that has gone: %v", err)
+		}
+		if len(stuck.queue) != 3 {
+			t.Errorf("%d commands are in the queue, want all 3", len(stuck.queue))
+		}
+	})
 }
