@@ -97,14 +97,14 @@ func killsWanted(t *testing.T) int {
 }
 
 // newLab makes two projects on an installation, whose partners call url.
-func newLab(t *testing.T, at place, url string) *lab {
+func newLab(t *testing.T, at place, url string, options ...client.Option) *lab {
 	t.Helper()
 	hooks := newReceiver(t, serverKey(t, at.data, serverP256).Verify)
 	p256 := []string{"--server-key", "p256"}
 	l := &lab{
 		t: t, hooks: hooks, values: byOutcome(),
-		twoStep:  enrol(t, at, url, "two-step", hooks.url, newP256(t), p256),
-		oneStep:  enrol(t, at, url, "one-step", hooks.url, newP256(t), append(p256, "--single-request")),
+		twoStep:  enrol(t, at, url, "two-step", hooks.url, newP256(t), p256, options...),
+		oneStep:  enrol(t, at, url, "one-step", hooks.url, newP256(t), append(p256, "--single-request"), options...),
 		finished: make(chan struct{}), enough: make(chan struct{}), up: make(chan struct{}),
 	}
 	close(l.up)

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -28,6 +27,9 @@ const (
 	// drainDelay is a few times what the balancer takes to notice.
 	drainDelay = time.Second
 	lookGap    = 200 * time.Millisecond
+	// lookMax is how long a node may take to say that it is ready: longer than
+	// the program waits for its database then.
+	lookMax = 2 * time.Second
 )
 
 // cluster is several nodes on one database and one folder, behind a balancer.
@@ -301,14 +303,21 @@ func (b *balancer) judge(n *backend, ready bool) {
 }
 
 func (n *backend) isReady(ctx context.Context) bool {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprint(n.url, "/readyz"), nil)
+	ctx, cancel := context.WithTimeout(ctx, lookMax)
+	defer cancel()
+	return ready(ctx, n.url) == http.StatusOK
+}
+
+// ready is the status of a node's /readyz; 0 if it was not answered.
+func ready(ctx context.Context, node string) int {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, node+"/readyz", nil)
 	if err != nil {
-		return false
+		return 0
 	}
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return false
+		return 0
 	}
 	_ = answer.Body.Close()
-	return answer.StatusCode == http.StatusOK
+	return answer.StatusCode
 }

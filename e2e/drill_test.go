@@ -1,0 +1,310 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/payoutd/payoutd/client"
+	"github.com/payoutd/payoutd/internal/sandbox"
+	"github.com/payoutd/payoutd/internal/store/postgres/pgtest"
+)
+
+const (
+	// noticeMax bounds how long after a thing broke a request has failed, which
+	// is as long as the program waits for a server that says nothing.
+	noticeMax = 30 * time.Second
+	// resumeMax bounds how long after it was mended a payout goes from the
+	// request to the webhook of its end.
+	resumeMax = 15 * time.Second
+	// answerMax bounds every answer, whatever is broken. Partners wait for 30 s.
+	answerMax = 25 * time.Second
+	// requestsOut is how many requests fail before a thing is mended.
+	requestsOut = 2 * partners
+)
+
+// roundsWanted is how often to break a thing, as DRILLS says; once by default.
+func roundsWanted(t *testing.T) int {
+	t.Helper()
+	s := os.Getenv("DRILLS")
+	if s == "" {
+		return 1
+	}
+	rounds, err := strconv.Atoi(s)
+	if err != nil || rounds < 1 {
+		t.Fatalf("DRILLS=%q: want a number above zero", s)
+	}
+	return rounds
+}
+
+// drill breaks what a node stands on while partners pay. The node itself runs
+// through all of it.
+type drill struct {
+	*lab
+	at      place
+	node    *process
+	witness *witness
+	ctx     context.Context
+	fail    context.CancelCauseFunc
+	wait    func()
+}
+
+// newDrill starts a node and lets partners pay.
+func newDrill(t *testing.T, at place) *drill {
+	t.Helper()
+	if at.data == "" {
+		at.data = t.TempDir()
+	}
+	d := &drill{at: at, witness: &witness{under: http.DefaultTransport.(*http.Transport).Clone()}}
+	t.Cleanup(d.witness.under.CloseIdleConnections)
+	d.node = start(t, at.flags("serve", "--sandbox-rails", "--listen", "127.0.0.1:0", "--log-level", "warn")...)
+	d.lab = newLab(t, at, d.node.url, client.WithHTTPClient(&http.Client{Transport: d.witness, Timeout: time.Minute}))
+	ctx, fail := context.WithCancelCause(t.Context())
+	t.Cleanup(func() { fail(nil) })
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout+time.Duration(roundsWanted(t))*time.Minute)
+	t.Cleanup(cancel)
+	d.ctx, d.fail = ctx, fail
+	d.wait = d.load(ctx, fail)
+	d.letFinish(ctx, requestsMax)
+	return d
+}
+
+// migrated is newDrill on PostgreSQL.
+func migrated(t *testing.T, url string) *drill {
+	t.Helper()
+	run(t, "migrate", "--db", url)
+	return newDrill(t, place{db: url})
+}
+
+// outage breaks a thing, waits until requests have failed of it, mends it, and
+// measures how long it takes until a payout is paid and told.
+func (d *drill) outage(what string, breaks, mends func()) {
+	d.t.Helper()
+	d.letFinish(d.ctx, requestsMax/4)
+	d.during(func() {
+		failed := d.witness.failures()
+		broken := time.Now()
+		breaks()
+		if !d.until(noticeMax, func() bool { return d.witness.failures() >= failed+requestsOut }) {
+			d.t.Fatalf("%s: %d requests failed in %s, want %d", what, d.witness.failures()-failed, noticeMax, requestsOut)
+		}
+		noticed := time.Since(broken)
+		mends()
+		mended := time.Now()
+		d.payOne()
+		resumed := time.Since(mended)
+		if resumed > resumeMax {
+			d.t.Errorf("%s: a payout was paid and told %s after it was mended, want %s at most", what, resumed, resumeMax)
+		}
+		if !d.until(resumeMax, func() bool { return d.readiness() == http.StatusOK }) {
+			d.t.Errorf("%s: the node is not ready %s after it was mended", what, resumeMax)
+		}
+		d.t.Logf("%s: %d requests failed within %s; a payout was paid and told %s after it was mended",
+			what, requestsOut, noticed.Round(time.Millisecond), resumed.Round(time.Millisecond))
+	})
+}
+
+// payOne makes a payout that succeeds, and waits for its end and its webhook.
+func (d *drill) payOne() {
+	d.t.Helper()
+	r := &record{plan: d.plan()}
+	v := d.values[sandbox.Succeeded][0]
+	r.single, r.value, r.pays, r.ends, r.early, r.act = true, v, request(v, 100_00), "", false, confirms
+	if err := d.pay(d.ctx, r); err != nil {
+		d.t.Fatalf("%s: %v", r.plan, err)
+	}
+	if err := d.end(d.ctx, r); err != nil {
+		d.t.Fatalf("%s: %v", r.plan, err)
+	}
+}
+
+// finish lets partners come to an end and compares all accounts of what
+// happened.
+func (d *drill) finish() {
+	d.t.Helper()
+	d.letFinish(d.ctx, requestsMax)
+	close(d.enough)
+	d.wait()
+	if err := context.Cause(d.ctx); err != nil {
+		d.t.Fatalf("%v\nthe node said:\n%s", err, d.node.stderr.String())
+	}
+	d.drain(d.ctx)
+	d.replay(d.ctx)
+	d.node.stop(d.t)
+	d.calm(d.node)
+	d.witness.judge(d.t)
+	if d.t.Failed() {
+		d.t.Logf("the node said:\n%s", d.node.stderr.String())
+		return // what follows would only repeat it
+	}
+	d.told()
+	d.booked(d.at)
+	d.executed(d.at)
+	d.t.Logf("%d payouts in %d sessions, %d requests cut and repeated (%d had been carried out), %d webhooks (%d repeats); %s",
+		d.payouts(), len(d.journal), d.cut, d.replayed, d.webhooks, d.repeats, d.witness)
+}
+
+// calm looks for panics and for alarms, which no failure of a database is a
+// reason for.
+func (d *drill) calm(p *process) {
+	for line := range strings.Lines(p.stderr.String()) {
+		if strings.Contains(line, "panic") || strings.Contains(line, "msg=alarm") {
+			d.t.Errorf("the node said: %s", line)
+		}
+	}
+}
+
+// until polls until a thing is so; false if that took longer than most, or if
+// the node has ended or the load was given up meanwhile.
+func (d *drill) until(most time.Duration, is func() bool) bool {
+	return until(d.ctx, most, func() bool {
+		select {
+		case <-d.node.ended:
+			d.fail(fmt.Errorf("the node has ended: %w", d.node.err))
+		default:
+		}
+		return is()
+	})
+}
+
+func until(ctx context.Context, most time.Duration, is func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// readiness is the status of /readyz; 0 if it was not answered.
+func (d *drill) readiness() int {
+	ctx, cancel := context.WithTimeout(d.ctx, lookMax)
+	defer cancel()
+	return ready(ctx, d.node.url)
+}
+
+// notReady waits until the node says that it is not.
+func (d *drill) notReady() {
+	d.t.Helper()
+	if !d.until(noticeMax, func() bool { return d.readiness() == http.StatusServiceUnavailable }) {
+		d.t.Errorf("the node is ready %s after its database went", noticeMax)
+	}
+}
+
+// witness is a transport that sees how requests fail.
+type witness struct {
+	under *http.Transport
+
+	mu      sync.Mutex
+	failed  int // answered with 5xx, or not at all
+	slowest time.Duration
+	wrong   []error // failures of a form that they should not have
+}
+
+func (w *witness) RoundTrip(r *http.Request) (*http.Response, error) {
+	began := time.Now()
+	answer, err := w.under.RoundTrip(r)
+	took := time.Since(began)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.slowest = max(w.slowest, took)
+	switch {
+	case r.Context().Err() != nil: // the test has ended
+	case err != nil:
+		w.failed++
+		w.wrong = append(w.wrong, fmt.Errorf("no answer after %s: %w", took, err))
+	case answer.StatusCode >= http.StatusInternalServerError:
+		w.failed++
+		if err := clear(answer); err != nil {
+			w.wrong = append(w.wrong, err)
+		}
+	}
+	return answer, err
+}
+
+// clear reports what a partner could not make sense of in a failure.
+func clear(answer *http.Response) error {
+	body, err := io.ReadAll(answer.Body)
+	answer.Body = io.NopCloser(bytes.NewReader(body))
+	var says struct {
+		Error struct{ Code, Description string }
+	}
+	if err = errors.Join(err, json.Unmarshal(body, &says)); err != nil || says.Error.Code != client.CodeInternal || says.Error.Description == "" {
+		return fmt.Errorf("a failure with status %d and the body %q: %w", answer.StatusCode, body, err)
+	}
+	if busy := answer.StatusCode == http.StatusServiceUnavailable; busy != (answer.Header.Get("Retry-After") != "") {
+		return fmt.Errorf("a failure with status %d and Retry-After %q", answer.StatusCode, answer.Header.Get("Retry-After"))
+	}
+	return nil
+}
+
+func (w *witness) failures() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failed
+}
+
+func (w *witness) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return fmt.Sprintf("%d requests failed, the slowest answer took %s", w.failed, w.slowest.Round(time.Millisecond))
+}
+
+// judge fails the test if a request was left hanging or failed in a way that
+// says nothing.
+func (w *witness) judge(t *testing.T) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.slowest > answerMax {
+		t.Errorf("the slowest answer took %s, want %s at most", w.slowest, answerMax)
+	}
+	for _, err := range w.wrong[:min(len(w.wrong), 10)] {
+		t.Error(err)
+	}
+}
+
+// TestDrillDatabaseStops stops the server under the node, as a crash does, and
+// starts it again.
+func TestDrillDatabaseStops(t *testing.T) {
+	server := pgtest.Own(t, pgtest.Place{})
+	d := migrated(t, server.URL)
+	for range roundsWanted(t) {
+		d.outage("the database stopped", func() {
+			server.Stop(t)
+			d.notReady()
+		}, func() { server.Start(t) })
+	}
+	d.finish()
+}
+
+// TestDrillDatabaseTakesNoWrites makes every transaction of the server one that
+// only reads, as on a server that was made a standby.
+func TestDrillDatabaseTakesNoWrites(t *testing.T) {
+	server := pgtest.Own(t, pgtest.Place{})
+	d := migrated(t, server.URL)
+	for range roundsWanted(t) {
+		d.outage("the database took no writes", func() {
+			server.Run(t, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+		}, func() {
+			server.Run(t, "SET default_transaction_read_only = off", "ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
+		})
+	}
+	d.finish()
+}
