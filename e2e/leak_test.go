@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,11 +83,12 @@ func TestNoCardNumberLeaks(t *testing.T) {
 	payers.Wait()
 	sendRefused(t, server.url, key, &found)
 	payFromShell(t, server.url, data, key, &found)
+	tokens := payByTokens(t, c, server.url, key, &found)
 	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/sandbox/clock", "/sandbox/inbox", "/4242424242424242"} {
 		found.add("the page "+path, get(t, server.url+path))
 	}
 	for _, args := range [][]string{
-		{"check"}, {"check", "--json"}, {"project", "list"}, {"project", "show", "careful"}, {"project", "show", "careful", "--json"}, {"config"},
+		{"check"}, {"check", "--json"}, {"token", "list", "careful"}, {"vault", "rotate"}, {"audit"}, {"project", "list"}, {"project", "show", "careful"}, {"project", "show", "careful", "--json"}, {"config"},
 	} {
 		found.add("payoutd "+strings.Join(args, " "), []byte(run(t, append(args, "--data", data)...)))
 	}
@@ -110,6 +112,13 @@ func TestNoCardNumberLeaks(t *testing.T) {
 	for _, a := range found.list {
 		for _, finding := range s.in(a.content) {
 			t.Errorf("%s: %s", a.name, finding)
+		}
+	}
+	for _, a := range found.list {
+		for n, token := range tokens {
+			if a.name != tokenAnswer && bytes.Contains(a.content, []byte(token)) {
+				t.Errorf("%s holds token %d", a.name, n)
+			}
 		}
 	}
 	if t.Failed() {
@@ -248,6 +257,69 @@ func payFromShell(t *testing.T, url, data string, key sign.PrivateKey, found *ar
 		found.add("payoutd payout create", out)
 	}
 }
+
+// tokenAnswer names the artefacts in which tokens stand on purpose.
+const tokenAnswer = "the answer of an operation on tokens"
+
+// payByTokens gets tokens of every number that can be paid to, pays by them, asks
+// about them and sends them where they do not belong. It returns those that no
+// answer but the first may show.
+func payByTokens(t *testing.T, c *client.Client, url string, key sign.PrivateKey, found *artefacts) (tokens []string) {
+	t.Helper()
+	send := func(name, path, body string, status int) []byte {
+		t.Helper()
+		signature, err := key.Sign([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set(sign.HeaderProject, "careful")
+		request.Header.Set(sign.HeaderSign, signature)
+		got, answer := exchange(t, request)
+		if got != status {
+			t.Errorf("POST %s: HTTP %d, want %d\n%s", path, got, status, answer)
+		}
+		found.add(name, answer)
+		return answer
+	}
+	elements := make([]string, len(payable))
+	for n, number := range payable {
+		elements[n] = fmt.Sprintf(`{"ref":"n%d","type":"card_number","card_number":%q}`, n, number)
+	}
+	send("the answer to a bad request", "/api/v1/tokenize/elements", `{"elements":[{"ref":"a","type":"card_number","card_number":"`+refusable[0]+`"}]}`, 400)
+	tokens = tokenForm.FindAllString(string(send(tokenAnswer, "/api/v1/tokenize/elements", `{"elements":[`+strings.Join(elements, ",")+`]}`, 200)), -1)
+	tokens = append(tokens, tokenForm.FindAllString(string(send(tokenAnswer, "/api/v1/token", `{"tokenize_widget":{"access":true}}`, 200)), -1)...)
+	if len(tokens) != len(payable)+1 {
+		t.Fatalf("%d tokens for %d cards and a widget", len(tokens), len(payable))
+	}
+	for _, token := range tokens[:len(payable)] {
+		body := func(card string) string {
+			return `{"payout_details":{"type":"card","card":` + card + `},"amount_details":{"amount":15000,"currency":"rub"},"participant_details":{"recipient":{"full_name":"Marina Sokolova"}}}`
+		}
+		answer := send("an API answer", "/api/v2/session/init/payout", body(`{"type":"tokenized_card","tokenized_card":{"token":"`+token+`"}}`), 200)
+		session := sessionForm.FindString(string(answer))
+		if s, err := c.WaitFor(t.Context(), session, func(s client.Session) bool { return client.AwaitsConfirm(s) || client.Finished(s) }); err != nil {
+			t.Errorf("%s: %v", session, err)
+		} else if client.AwaitsConfirm(s) {
+			if _, err := c.Confirm(t.Context(), session); err != nil {
+				t.Errorf("%s: %v", session, err)
+			}
+		}
+		send("the answer to a bad request", "/api/v2/session/init/payout", body(`{"type":"encrypted_card","encrypted_card":{"number_hash":"`+token+`"}}`), 400)
+		send(tokenAnswer, "/api/v1/token/info", `{"type":"card","card":{"type":"tokenized_card","tokenized_card":{"token":"`+token+`"}}}`, 200)
+		send("the answer to a bad request", "/api/v1/token/info", `{"type":"public_token","public_token":{"token":"`+token+`"}}`, 400)
+		send("the answer to a bad request", "/api/v1/"+token, `{}`, 404)
+	}
+	return tokens
+}
+
+var (
+	tokenForm   = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
+	sessionForm = regexp.MustCompile(`ps_[0-9]+`)
+)
 
 // sealed checks the vault's table by itself: it has the cards, and no part of a
 // number.
