@@ -166,6 +166,9 @@ func (f folder) benchServer(self string, g *global, log *os.File) *exec.Cmd {
 	if f.vaultKey != "" {
 		cmd.Env = append(cmd.Env, variablePrefix+"VAULT_KEY="+f.vaultKey)
 	}
+	if f.kms != nil {
+		cmd.Env = append(cmd.Env, variablePrefix+"VAULT_WRAP="+f.kms.wrap, variablePrefix+"VAULT_UNWRAP="+f.kms.unwrap)
+	}
 	cmd.Stderr = log
 	return cmd
 }
