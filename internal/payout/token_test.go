@@ -532,6 +532,20 @@ func TestPublicTokens(t *testing.T) {
 		t.Error("it is active after its end")
 	}
 
+	// An idempotency key keeps no token: a repeat gets another.
+	keyed, tokens := l.call(), map[string]bool{}
+	keyed.Key, keyed.Replay = "k", true
+	for range 2 {
+		a, err := l.asked(keyed, wire.OpToken, `{"tokenize_widget":{"access":true}}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens[a.PublicToken] = true
+	}
+	if len(tokens) != 2 {
+		t.Error("the same token twice")
+	}
+
 	// It belongs to its project and nobody else, not even to a sister.
 	sister := l.join(partner.Project{ID: "sister", Partner: "acme"})
 	_, err = l.asked(sister, wire.OpInfo, `{"type":"public_token","public_token":{"token":"`+string(fresh)+`"}}`)

@@ -19,15 +19,17 @@ const (
 	loadPublic = `SELECT ` + codec.PublicColumns + ` FROM json_each(?) k
 		CROSS JOIN public_tokens t ON t.project = k.value->>0 AND t.lookup = unhex(k.value->>1)`
 
-	selectItem   = `SELECT ` + codec.ItemColumns + ` FROM items i WHERE i.partner = ? AND i.id = ?`
-	findItem     = `SELECT ` + codec.ItemColumns + ` FROM items i WHERE i.lookup = ? AND i.kind = ?`
-	findPublic   = `SELECT ` + codec.PublicColumns + ` FROM public_tokens t WHERE t.lookup = ?`
-	cardsAfter   = `SELECT ` + codec.CardColumns + ` FROM cards c WHERE (c.project, c.id) > (?, ?) ORDER BY c.project, c.id LIMIT ?`
-	itemsAfter   = `SELECT ` + codec.ItemColumns + ` FROM items i WHERE (i.partner, i.id) > (?, ?) ORDER BY i.partner, i.id LIMIT ?`
-	resealCard   = `UPDATE cards SET ciphertext = ?, fingerprint = ? WHERE project = ? AND id = ? AND ciphertext = ?`
-	resealItem   = `UPDATE items SET ciphertext = ?, fingerprint = ?, revision = revision + 1 WHERE partner = ? AND id = ? AND ciphertext = ?`
-	selectActs   = `SELECT ` + codec.ActColumns + ` FROM acts ORDER BY id DESC LIMIT ?`
-	insertItem   = `INSERT INTO items (partner, id, kind, project, lookup, shown, ciphertext, fingerprint, created_at, ends_at, deleted_at, wipe_at, revision) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`
+	selectItem = `SELECT ` + codec.ItemColumns + ` FROM items i WHERE i.partner = ? AND i.id = ?`
+	findItem   = `SELECT ` + codec.ItemColumns + ` FROM items i WHERE i.lookup = ? AND i.kind = ?`
+	findPublic = `SELECT ` + codec.PublicColumns + ` FROM public_tokens t WHERE t.lookup = ?`
+	cardsAfter = `SELECT ` + codec.CardColumns + ` FROM cards c WHERE (c.project, c.id) > (?, ?) ORDER BY c.project, c.id LIMIT ?`
+	itemsAfter = `SELECT ` + codec.ItemColumns + ` FROM items i WHERE (i.partner, i.id) > (?, ?) ORDER BY i.partner, i.id LIMIT ?`
+	resealCard = `UPDATE cards SET ciphertext = ?, fingerprint = ? WHERE project = ? AND id = ? AND ciphertext = ?`
+	resealItem = `UPDATE items SET ciphertext = ?, fingerprint = ?, revision = revision + 1 WHERE partner = ? AND id = ? AND ciphertext = ?`
+	selectActs = `SELECT ` + codec.ActColumns + ` FROM acts ORDER BY id DESC LIMIT ?`
+	insertItem = `INSERT INTO items
+		(partner, id, kind, project, lookup, shown, ciphertext, fingerprint, created_at, ends_at, deleted_at, wipe_at, revision)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`
 	updateItem   = `UPDATE items SET deleted_at = ?, wipe_at = ?, revision = revision + 1 WHERE partner = ? AND id = ? AND revision = ?`
 	insertPublic = `INSERT INTO public_tokens (project, lookup, widgets, attempts, created_at, ends_at, revision) VALUES (?, ?, ?, ?, ?, ?, 1)`
 	updatePublic = `UPDATE public_tokens SET widgets = ?, attempts = ?, revision = revision + 1 WHERE project = ? AND lookup = ? AND revision = ?`
