@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Sees to it that what the tests need beside Go is there: a C compiler for the
-# race detector, openssl as the other side of the signature tests, a PostgreSQL
-# server that they start and stop themselves, unless PAYOUTD_TEST_POSTGRES names
-# one, SoftHSM with OpenSC for the test of a key in a hardware module, and
-# Chromium with Node.js for the tests in a browser. On a Debian machine it
-# installs what is missing; elsewhere it says what is.
+# race detector, openssl as the other side of the signature tests and its library
+# for the build that signs with it, a PostgreSQL server that they start and stop
+# themselves, unless PAYOUTD_TEST_POSTGRES names one, SoftHSM with OpenSC for the
+# test of a key in a hardware module, and Chromium with Node.js for the tests in
+# a browser. On a Debian machine it installs what is missing; elsewhere it says
+# what is.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -20,6 +21,7 @@ node_modules() {
 missing=()
 command -v gcc >/dev/null || missing+=(gcc libc6-dev)
 command -v openssl >/dev/null || missing+=(openssl)
+[ -e /usr/include/openssl/evp.h ] || missing+=(libssl-dev)
 if [ -z "${PAYOUTD_TEST_POSTGRES:-}" ] && ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
 	missing+=(postgresql)
 fi

@@ -145,23 +145,27 @@ func parsePrivateKey(file []byte) (PrivateKey, error) {
 }
 
 func newPrivateKey(key any) (PrivateKey, error) {
-	signer, ok := key.(crypto.Signer)
+	own, ok := key.(crypto.Signer)
 	if !ok {
 		return PrivateKey{}, fmt.Errorf("a key of type %T cannot sign: want RSA or P-256", key)
 	}
-	public, err := newPublicKey(signer.Public())
+	public, err := newPublicKey(own.Public())
 	if err != nil {
 		return PrivateKey{}, err
 	}
-	return PrivateKey{signer: signer, public: public}, nil
+	signer, err := signerOf(own)
+	if err != nil {
+		return PrivateKey{}, err
+	}
+	return PrivateKey{key: own, signer: signer, public: public}, nil
 }
 
 // PEM is the key's PKCS #8 form, in clear; nil of the zero key.
 func (k PrivateKey) PEM() []byte {
-	if k.signer == nil {
+	if k.key == nil {
 		return nil
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(k.signer)
+	der, err := x509.MarshalPKCS8PrivateKey(k.key)
 	if err != nil { // both kinds of keys that newPrivateKey takes can be written
 		panic(fmt.Sprintf("write a %s key: %v", k.public.Type(), err))
 	}

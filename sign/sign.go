@@ -145,9 +145,10 @@ func decode(header string, bytesMax int) ([]byte, bool) {
 // PrivateKey signs. It prints as "[secret]" everywhere; PEM is the only way to
 // its contents. The zero PrivateKey cannot sign.
 type PrivateKey struct {
-	// Only a pointer stands in the struct: fmt prints unexported fields of a
-	// struct around this one without asking its methods, and follows none.
-	signer crypto.Signer
+	// Only pointers stand in the struct: fmt prints unexported fields of a struct
+	// around this one without asking its methods, and follows none.
+	key    crypto.Signer // as it was read
+	signer crypto.Signer // the same, or that key in a faster library's hands
 	public PublicKey
 }
 

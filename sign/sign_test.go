@@ -13,7 +13,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/payoutd/payoutd/sign"
@@ -341,6 +343,33 @@ func secretNumber(t *testing.T, name string) *big.Int {
 		t.Fatal(err)
 	}
 	return new(big.Int).SetBytes(raw)
+}
+
+// A key may be let go of while it signs elsewhere, and by many at a time.
+func TestSignConcurrently(t *testing.T) {
+	body := read(t, "body.json")
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			var all sync.WaitGroup
+			half := public(t, k.public)
+			for range 8 {
+				key := private(t, k.private)
+				all.Go(func() {
+					for range 4 {
+						runtime.GC()
+						header, err := key.Sign(body)
+						if err == nil {
+							err = half.Verify(body, header)
+						}
+						if err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			all.Wait()
+		})
+	}
 }
 
 func BenchmarkSign(b *testing.B) {

@@ -3,6 +3,8 @@ package main
 import (
 	"runtime"
 	"runtime/debug"
+
+	"github.com/payoutd/payoutd/sign"
 )
 
 type versionCommand struct{}
@@ -17,6 +19,6 @@ func (c *versionCommand) Run(p *program) error {
 			}
 		}
 	}
-	p.printf("payoutd %s%s %s %s/%s\n", version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	p.printf("payoutd %s%s %s %s/%s, RSA by %s\n", version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH, sign.Library())
 	return nil
 }
