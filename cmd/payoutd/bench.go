@@ -150,7 +150,7 @@ func parseRate(s string) (rate, share float64, err error) {
 // benchServer is the command of a server on the folder, with its log in a file.
 // Variables of the environment that would change it are left out.
 func (f folder) benchServer(self string, g *global, log *os.File) *exec.Cmd {
-	cmd := exec.Command(self, "serve", "--sandbox-rails", "--listen", "127.0.0.1:0", "--data", f.dir, "--drain-delay", "0s",
+	cmd := exec.Command(self, "serve", "--sandbox-rails", "--rails-no-sync", "--listen", "127.0.0.1:0", "--data", f.dir, "--drain-delay", "0s",
 		"--log-level", g.LogLevel, "--log-format", g.LogFormat)
 	for _, pair := range os.Environ() {
 		if !strings.HasPrefix(pair, variablePrefix) {

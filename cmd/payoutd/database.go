@@ -54,15 +54,6 @@ func isPostgres(db string) bool {
 // shared reports whether several processes may have the database open at once.
 func (d database) shared() bool { return d.url != "" }
 
-// committers is how many transactions of one process the database writes at a
-// time to advantage. SQLite has one writer.
-func (d database) committers() int {
-	if d.shared() {
-		return 2
-	}
-	return 1
-}
-
 // open opens the engine. A SQLite file is made, and brought up, if need be;
 // PostgreSQL's schema is changed by the command migrate alone, so that a node of
 // a new release never changes it under those of the old one.

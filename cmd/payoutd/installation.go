@@ -58,6 +58,8 @@ type installation struct {
 type purpose struct {
 	may       permission
 	simulated bool // with the simulated rails
+	// railsNoSync keeps those from waiting for the disk.
+	railsNoSync bool
 	// roles are what the engine does in the background; a command's has none, and
 	// leaves what it makes to the nodes.
 	roles []string
@@ -90,12 +92,12 @@ func open(ctx context.Context, f folder, log *slog.Logger, why purpose) (_ *inst
 	if err != nil {
 		return nil, err
 	}
-	if err := i.openWorld(why.simulated); err != nil {
+	if err := i.openWorld(why); err != nil {
 		return nil, err
 	}
 	options := payout.Options{
 		Store: i.store, Vault: sealer, Rails: map[instrument.Kind]rail.Rail{}, ServerKeys: i.keys, Roles: []payout.Role{},
-		Committers: f.db.committers(), Now: i.clock.Now, Log: log, Metrics: i.metrics,
+		Now: i.clock.Now, Log: log, Metrics: i.metrics,
 	}
 	for _, r := range []payout.Role{payout.RoleWork, payout.RoleWebhook} {
 		if slices.Contains(why.roles, string(r)) {
@@ -139,17 +141,21 @@ func openPatiently(ctx context.Context, f folder, log *slog.Logger, why purpose)
 
 // openWorld connects the simulated rails. A folder that a sandbox has used
 // keeps its time even where they are left out: time does not go back.
-func (i *installation) openWorld(simulated bool) (err error) {
-	if !simulated && !i.simulated() {
+func (i *installation) openWorld(why purpose) (err error) {
+	if !why.simulated && !i.simulated() {
 		return nil
 	}
 	if err := os.MkdirAll(i.path("sim"), 0o700); err != nil {
 		return err
 	}
-	if i.clock, err = sandbox.OpenClock(i.path("sim")); err != nil || !simulated {
+	if i.clock, err = sandbox.OpenClock(i.path("sim")); err != nil || !why.simulated {
 		return err
 	}
-	i.world, err = sandbox.Open(i.path("sim"), i.clock)
+	var opts []sandbox.Option
+	if why.railsNoSync {
+		opts = append(opts, sandbox.WithoutSync())
+	}
+	i.world, err = sandbox.Open(i.path("sim"), i.clock, opts...)
 	return err
 }
 

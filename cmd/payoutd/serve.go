@@ -55,6 +55,7 @@ type serveFlags struct {
 	Listen       string         `default:"127.0.0.1:8131" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
 	Roles        []string       `default:"api,work,webhook,console" help:"What this node does; on SQLite all of it."`
 	SandboxRails bool           `help:"Connect the simulated rails and /sandbox/*."`
+	RailsNoSync  bool           `hidden:"" help:"The simulated rails do not wait for the disk: for measurements."`
 	WidgetListen string         `placeholder:"ADDR" help:"Address of the widgets, which is to be an origin of its own; without it there are none."`
 	WidgetProxy  []string       `placeholder:"CIDR" help:"Networks of proxies before the widgets, believed when they name a caller in X-Forwarded-For."`
 	TLSCert      string         `name:"tls-cert" placeholder:"FILE" help:"Certificate chain in PEM; with --tls-key."`
@@ -189,7 +190,7 @@ func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags
 		opened = append(opened, s.widgets)
 		s.widgetURL = address(s.widgets, flags.TLSCert != "")
 	}
-	if s.installation, err = openPatiently(ctx, f, log, purpose{may: mayMake, simulated: flags.SandboxRails, roles: flags.Roles}); err != nil {
+	if s.installation, err = openPatiently(ctx, f, log, purpose{may: mayMake, simulated: flags.SandboxRails, railsNoSync: flags.RailsNoSync, roles: flags.Roles}); err != nil {
 		return nil, err
 	}
 	opened = append(opened, closer(s.close))

@@ -27,37 +27,15 @@ const (
 	paceTo   = 64
 )
 
-// committer is one stream of transactions, each of which waits for the one
-// before it.
-type committer struct {
-	queue chan *pending
-	ended chan struct{}
-}
-
-// committerOf is the one that a command goes to. What moves money waits for its
-// project's book, so it has a stream of its own where there are two: the other
-// one never waits for a book, and works while this one waits for the disk.
-func (e *Engine) committerOf(names *store.Reads) *committer {
-	if len(names.Books) > 0 {
-		return e.committers[0]
-	}
-	return e.committers[len(e.committers)-1]
-}
-
 // pending is a command that waits for its batch.
 type pending struct {
 	command
-	names  store.Reads
 	answer Answer
 	err    error
 	done   chan struct{}
 }
 
-func newPending(c command) *pending {
-	p := &pending{command: c, done: make(chan struct{})}
-	c.reads(&p.names)
-	return p
-}
+func newPending(c command) *pending { return &pending{command: c, done: make(chan struct{})} }
 
 // do puts a command through the door and waits until it is committed or
 // refused. fault.Busy at once if the queue is full, fault.Internal if the
@@ -81,11 +59,7 @@ func (e *Engine) report(ctx context.Context, c command) error {
 
 func (e *Engine) put(ctx context.Context, c command, patient bool) (Answer, error) {
 	p := newPending(c)
-	return e.putIn(ctx, e.committerOf(&p.names), p, patient)
-}
-
-func (e *Engine) putIn(ctx context.Context, to *committer, p *pending, patient bool) (Answer, error) {
-	if err := e.enqueue(ctx, to.queue, p, patient); err != nil {
+	if err := e.enqueue(ctx, p, patient); err != nil {
 		return Answer{}, err
 	}
 	select {
@@ -96,14 +70,14 @@ func (e *Engine) putIn(ctx context.Context, to *committer, p *pending, patient b
 	}
 }
 
-func (e *Engine) enqueue(ctx context.Context, queue chan<- *pending, p *pending, patient bool) error {
+func (e *Engine) enqueue(ctx context.Context, p *pending, patient bool) error {
 	e.intake.RLock() // the committer goes on while somebody waits here, so Close does not wait for ever
 	defer e.intake.RUnlock()
 	if e.closed {
 		return fault.New(fault.Busy, "the server is stopping; send the same request again")
 	}
 	select {
-	case queue <- p:
+	case e.queue <- p:
 		return nil
 	default:
 	}
@@ -111,31 +85,31 @@ func (e *Engine) enqueue(ctx context.Context, queue chan<- *pending, p *pending,
 		return fault.New(fault.Busy, "too busy; send the same request again later")
 	}
 	select {
-	case queue <- p:
+	case e.queue <- p:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// flush waits until a committer has written all that it was given before.
-func (e *Engine) flush(ctx context.Context, c *committer) error {
-	_, err := e.putIn(ctx, c, newPending(&issue{}), true)
+// flush waits until the committer has written all that it was given before.
+func (e *Engine) flush(ctx context.Context) error {
+	_, err := e.put(ctx, &issue{}, true)
 	return err
 }
 
 // commitLoop gathers what came while the last batch was in flight and commits
 // it together. It ends when the queue is closed and empty.
-func (e *Engine) commitLoop(c *committer) {
-	defer close(c.ended)
+func (e *Engine) commitLoop() {
+	defer close(e.committed)
 	gathered := make([]*pending, 0, batchMax)
 	var began time.Time
-	for first := range c.queue {
-		gathered = c.gather(append(gathered[:0], first))
+	for first := range e.queue {
+		gathered = e.gather(append(gathered[:0], first))
 		if busy := len(gathered) >= paceFrom; busy && len(gathered) < paceTo {
 			if rest := pace - e.real().Sub(began); rest > 0 {
 				time.Sleep(rest)
-				gathered = c.gather(gathered)
+				gathered = e.gather(gathered)
 			}
 		}
 		began = e.real()
@@ -147,10 +121,10 @@ func (e *Engine) commitLoop(c *committer) {
 }
 
 // gather takes what waits, up to a batch.
-func (c *committer) gather(into []*pending) []*pending {
+func (e *Engine) gather(into []*pending) []*pending {
 	for len(into) < batchMax {
 		select {
-		case p, open := <-c.queue:
+		case p, open := <-e.queue:
 			if !open {
 				return into
 			}
@@ -193,7 +167,7 @@ func (e *Engine) write(commands []*pending) (*batch, error) {
 	ctx := context.Background() // what is in the queue is committed, whoever still waits
 	var reads store.Reads
 	for _, p := range commands {
-		reads.Add(&p.names)
+		p.reads(&reads)
 	}
 	number := id.Batch(e.ids.Next())
 	var b *batch

@@ -68,9 +68,6 @@ type Options struct {
 	// Roles are what Run does on this node; nil means all of them. What a node
 	// does not do it leaves to others that share the database.
 	Roles []Role
-	// Committers is how many transactions may be under way at a time: 1, which 0
-	// stands for as well, or 2 where the store can write two at a time.
-	Committers int
 	// QueryGapMax bounds the gaps between questions about an unclear payout;
 	// 0 means 5 minutes.
 	QueryGapMax time.Duration
@@ -120,10 +117,11 @@ type Engine struct {
 	sealing  sync.RWMutex
 	rotating sync.Mutex // one at a time
 
-	intake     sync.RWMutex // guards closed and the closing of the queues
-	closed     bool
-	closing    sync.Once
-	committers []*committer
+	intake    sync.RWMutex // guards closed and the closing of queue
+	closed    bool
+	closing   sync.Once
+	queue     chan *pending
+	committed chan struct{} // closed when the committer has ended
 
 	tasksWorker *taskWorker
 	hooks       *hookWorker
@@ -148,9 +146,7 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 		now:  func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
 		ids:  o.IDs,
 		node: newNode(), left: make(chan struct{}, 1),
-	}
-	for range max(o.Committers, 1) {
-		e.committers = append(e.committers, &committer{queue: make(chan *pending, queueMax), ended: make(chan struct{})})
+		queue: make(chan *pending, queueMax), committed: make(chan struct{}),
 	}
 	for _, r := range o.Rails {
 		e.byName[r.Name()] = r
@@ -175,9 +171,7 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err := e.loadProjects(ctx); err != nil {
 		return nil, err
 	}
-	for _, c := range e.committers {
-		go e.commitLoop(c)
-	}
+	go e.commitLoop()
 	return e, nil
 }
 
@@ -208,14 +202,10 @@ func (e *Engine) Close() {
 	e.intake.Lock()
 	if !e.closed {
 		e.closed = true
-		for _, c := range e.committers {
-			close(c.queue)
-		}
+		close(e.queue)
 	}
 	e.intake.Unlock()
-	for _, c := range e.committers {
-		<-c.ended
-	}
+	<-e.committed
 	e.closing.Do(e.freeNumber)
 }
 

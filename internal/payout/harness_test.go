@@ -213,7 +213,7 @@ func (l *lab) open() {
 		rails[k] = r
 	}
 	e, err := New(context.Background(), Options{
-		Store: s, Vault: v, Rails: rails, Now: l.clock.Now, QueryGapMax: time.Second, Committers: 2,
+		Store: s, Vault: v, Rails: rails, Now: l.clock.Now, QueryGapMax: time.Second,
 		ServerKeys: map[partner.KeyType]sign.PrivateKey{partner.P256: l.server},
 	})
 	if err != nil {

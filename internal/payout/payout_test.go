@@ -817,8 +817,7 @@ func TestBusy(t *testing.T) {
 	if err := l.confirm(1); fault.CodeOf(err) != fault.Busy {
 		t.Errorf("a closed engine answers %v", err)
 	}
-	queue := make(chan *pending)
-	full := &Engine{committers: []*committer{{queue: queue}}}
+	full := &Engine{queue: make(chan *pending)}
 	if _, err := full.do(t.Context(), &deposit{}); fault.CodeOf(err) != fault.Busy {
 		t.Errorf("a full queue answers %v", err)
 	}
@@ -826,7 +825,7 @@ func TestBusy(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	reported := make(chan error)
 	go func() { reported <- full.report(ctx, &deposit{}) }()
-	p := <-queue
+	p := <-full.queue
 	close(p.done)
 	if err := <-reported; err != nil {
 		t.Errorf("a worker's report: %v", err)

@@ -127,12 +127,7 @@ func (e *Engine) use(ctx context.Context, keys vault.Keys) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range e.committers { // in case a caller did not wait for his commit
-		if err := e.flush(ctx, c); err != nil {
-			return err
-		}
-	}
-	return nil
+	return e.flush(ctx) // in case a caller did not wait for his commit
 }
 
 // probes reads the probes of the store; none if nobody has kept any yet.

@@ -96,7 +96,7 @@ type call struct {
 	done chan error // one place, so that the goroutine never waits for a caller who left
 }
 
-func openBooks(path string) (_ *books, err error) {
+func openBooks(path string, noSync bool) (_ *books, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // else SQLite would make it readable to everybody
 	if err != nil {
 		return nil, err
@@ -104,13 +104,17 @@ func openBooks(path string) (_ *books, err error) {
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
+	sync := "synchronous(FULL)"
+	if noSync {
+		sync = "synchronous(OFF)"
+	}
 	b := &books{queue: make(chan call), quit: make(chan struct{}), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.closeFiles())
 		}
 	}()
-	if b.writer, err = openFile(path, "immediate", "busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)"); err != nil {
+	if b.writer, err = openFile(path, "immediate", "busy_timeout(10000)", "journal_mode(WAL)", sync); err != nil {
 		return nil, err
 	}
 	b.writer.SetMaxOpenConns(1)

@@ -38,6 +38,7 @@ type Option func(*options)
 type options struct {
 	latency time.Duration
 	seed    string
+	noSync  bool
 }
 
 // WithLatency makes each call of a rail take at least d; by default it takes
@@ -48,6 +49,10 @@ func WithLatency(d time.Duration) Option { return func(o *options) { o.latency =
 // same in every run. The fingerprints can then be guessed by whoever knows the
 // seed, so it is for tests. A folder that exists keeps what it began with.
 func WithSeed(seed string) Option { return func(o *options) { o.seed = seed } }
+
+// WithoutSync keeps books that a crash of the machine may lose. It is for
+// measurements: a real rail waits for a disk of its own.
+func WithoutSync() Option { return func(o *options) { o.noSync = true } }
 
 // Open opens the world whose books are in dir, or makes one. The clock says
 // when a payment that is under way ends.
@@ -65,7 +70,7 @@ func Open(dir string, clock *Clock, opts ...Option) (*World, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key of the simulated world: %w", err)
 	}
-	books, err := openBooks(file)
+	books, err := openBooks(file, o.noSync)
 	if err != nil {
 		return nil, fmt.Errorf("books of the simulated world: %w", err)
 	}

@@ -233,16 +233,6 @@ type Reads struct {
 	Public   []PublicKey
 }
 
-// Add names the rows of other as well.
-func (r *Reads) Add(other *Reads) {
-	r.Sessions = append(r.Sessions, other.Sessions...)
-	r.Outbox = append(r.Outbox, other.Outbox...)
-	r.Books = append(r.Books, other.Books...)
-	r.Keys = append(r.Keys, other.Keys...)
-	r.Items = append(r.Items, other.Items...)
-	r.Public = append(r.Public, other.Public...)
-}
-
 // Rows is what was found; what is not in a map does not exist.
 type Rows struct {
 	Sessions map[SessionKey]*session.Session
