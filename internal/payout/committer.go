@@ -18,13 +18,6 @@ const (
 	// answerMax bounds how long a caller waits. Partners wait for half a minute;
 	// an answer that nothing is known yet is worth more to them than none.
 	answerMax = 20 * time.Second
-
-	// Under load transactions begin no more often than this, unless they are
-	// large anyway: half of what a small one costs is not its commands. A node
-	// that is not busy waits for nobody.
-	pace     = 4 * time.Millisecond
-	paceFrom = 4
-	paceTo   = 64
 )
 
 // pending is a command that waits for its batch.
@@ -98,42 +91,30 @@ func (e *Engine) flush(ctx context.Context) error {
 	return err
 }
 
-// commitLoop gathers what came while the last batch was in flight and commits
-// it together. It ends when the queue is closed and empty.
+// commitLoop gathers what came while the last batch was in flight, without a
+// timer, and commits it together. It ends when the queue is closed and empty.
 func (e *Engine) commitLoop() {
 	defer close(e.committed)
 	gathered := make([]*pending, 0, batchMax)
-	var began time.Time
 	for first := range e.queue {
-		gathered = e.gather(append(gathered[:0], first))
-		if busy := len(gathered) >= paceFrom; busy && len(gathered) < paceTo {
-			if rest := pace - e.real().Sub(began); rest > 0 {
-				time.Sleep(rest)
-				gathered = e.gather(gathered)
+		gathered = append(gathered[:0], first)
+	gather:
+		for len(gathered) < batchMax {
+			select {
+			case p, open := <-e.queue:
+				if !open {
+					break gather
+				}
+				gathered = append(gathered, p)
+			default:
+				break gather
 			}
 		}
-		began = e.real()
 		e.commit(gathered)
 		for _, p := range gathered {
 			close(p.done)
 		}
 	}
-}
-
-// gather takes what waits, up to a batch.
-func (e *Engine) gather(into []*pending) []*pending {
-	for len(into) < batchMax {
-		select {
-		case p, open := <-e.queue:
-			if !open {
-				return into
-			}
-			into = append(into, p)
-		default:
-			return into
-		}
-	}
-	return into
 }
 
 // commit decides and writes the commands in one transaction and fills in their
