@@ -17,7 +17,7 @@ const (
 
 	// answerMax bounds how long a caller waits. Partners wait for half a minute;
 	// an answer that nothing is known yet is worth more to them than none.
-	answerMax = 20 * time.Second
+	answerMax = 15 * time.Second
 )
 
 // pending is a command that waits for its batch.
