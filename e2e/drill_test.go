@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -28,9 +29,10 @@ const (
 	// request to the webhook of its end.
 	resumeMax = 15 * time.Second
 	// answerMax bounds every answer, whatever is broken. Partners wait for 30 s.
-	answerMax = 25 * time.Second
-	// requestsOut is how many requests fail before a thing is mended.
-	requestsOut = 2 * partners
+	answerMax = 20 * time.Second
+	// requestsOut is how many requests fail before a thing is mended: one of each
+	// partner, where none is answered before it has been waited for.
+	requestsOut = partners
 )
 
 // roundsWanted is how often to break a thing, as DRILLS says; once by default.
@@ -80,25 +82,33 @@ func newDrill(t *testing.T, at place) *drill {
 }
 
 // migrated is newDrill on PostgreSQL.
-func migrated(t *testing.T, url string) *drill {
+func migrated(t *testing.T, database string) *drill {
 	t.Helper()
-	run(t, "migrate", "--db", url)
-	return newDrill(t, place{db: url})
+	run(t, "migrate", "--db", database)
+	return newDrill(t, place{db: database})
 }
 
 // outage breaks a thing, waits until requests have failed of it, mends it, and
 // measures how long it takes until a payout is paid and told.
 func (d *drill) outage(what string, breaks, mends func()) {
 	d.t.Helper()
+	failed := d.witness.failures()
+	d.trouble(what, breaks, func() bool { return d.witness.failures() >= failed+requestsOut }, mends)
+}
+
+// trouble is outage for a thing that is mended when enough says so, which is
+// asked again and again.
+func (d *drill) trouble(what string, breaks func(), enough func() bool, mends func()) {
+	d.t.Helper()
 	d.letFinish(d.ctx, requestsMax/4)
 	d.during(func() {
-		failed := d.witness.failures()
-		broken := time.Now()
+		failed, broken := d.witness.failures(), time.Now()
 		breaks()
-		if !d.until(noticeMax, func() bool { return d.witness.failures() >= failed+requestsOut }) {
-			d.t.Fatalf("%s: %d requests failed in %s, want %d", what, d.witness.failures()-failed, noticeMax, requestsOut)
+		if !d.until(noticeMax, enough) {
+			d.t.Fatalf("%s: %d requests failed in %s, want more\nthe node said:\n%s",
+				what, d.witness.failures()-failed, noticeMax, d.node.stderr.String())
 		}
-		noticed := time.Since(broken)
+		lasted := time.Since(broken)
 		mends()
 		mended := time.Now()
 		d.payOne()
@@ -109,8 +119,8 @@ func (d *drill) outage(what string, breaks, mends func()) {
 		if !d.until(resumeMax, func() bool { return d.readiness() == http.StatusOK }) {
 			d.t.Errorf("%s: the node is not ready %s after it was mended", what, resumeMax)
 		}
-		d.t.Logf("%s: %d requests failed within %s; a payout was paid and told %s after it was mended",
-			what, requestsOut, noticed.Round(time.Millisecond), resumed.Round(time.Millisecond))
+		d.t.Logf("%s for %s: %d requests failed; a payout was paid and told %s after it was mended",
+			what, lasted.Round(time.Millisecond), d.witness.failures()-failed, resumed.Round(time.Millisecond))
 	})
 }
 
@@ -283,6 +293,7 @@ func (w *witness) judge(t *testing.T) {
 // TestDrillDatabaseStops stops the server under the node, as a crash does, and
 // starts it again.
 func TestDrillDatabaseStops(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Own(t, pgtest.Place{})
 	d := migrated(t, server.URL)
 	for range roundsWanted(t) {
@@ -297,6 +308,7 @@ func TestDrillDatabaseStops(t *testing.T) {
 // TestDrillDatabaseTakesNoWrites makes every transaction of the server one that
 // only reads, as on a server that was made a standby.
 func TestDrillDatabaseTakesNoWrites(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Own(t, pgtest.Place{})
 	d := migrated(t, server.URL)
 	for range roundsWanted(t) {
@@ -307,4 +319,39 @@ func TestDrillDatabaseTakesNoWrites(t *testing.T) {
 		})
 	}
 	d.finish()
+}
+
+// TestDrillFailover loses the server for good; its standby, which has whatever
+// was confirmed, takes over at another address.
+func TestDrillFailover(t *testing.T) {
+	t.Parallel()
+	for round := range roundsWanted(t) {
+		t.Run(fmt.Sprint("round ", round), func(t *testing.T) {
+			primary := pgtest.Own(t, pgtest.Place{})
+			standby := primary.Standby(t)
+			primary.Run(t, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
+			run(t, "migrate", "--db", primary.URL)
+			d := newDrill(t, place{db: either(t, primary.URL, standby.URL) + "&target_session_attrs=read-write"})
+			d.outage("the database died", func() {
+				primary.Stop(t)
+				d.notReady()
+			}, func() { standby.Promote(t) })
+			d.finish()
+		})
+	}
+}
+
+// either is the URL of a database that is on either of two servers.
+func either(t *testing.T, first, second string) string {
+	t.Helper()
+	a, err := url.Parse(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := url.Parse(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Host += "," + b.Host
+	return a.String()
 }

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -294,6 +295,13 @@ func (b *balancer) add(p *process) {
 			}
 		}
 	}()
+}
+
+// sends reports whether a node gets requests.
+func (b *balancer) sends(p *process) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.nodes, func(n *backend) bool { return n.url == p.url && n.ready })
 }
 
 func (b *balancer) judge(n *backend, ready bool) {

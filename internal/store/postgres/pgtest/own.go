@@ -30,15 +30,17 @@ type Server struct {
 	as       *syscall.SysProcAttr
 	port     int
 	settings []string
-	cmd      *exec.Cmd      // of the keeper; nil while the server is down
-	input    io.WriteCloser // of the keeper
+	// The keeper of the server; cmd is nil while the server is down.
+	cmd   *exec.Cmd
+	input io.WriteCloser
+	ended chan struct{}
 }
 
-// Place is where an own server keeps its files. A folder that is named must be
-// empty, and the server's user must be able to reach it; "" is a temporary one.
+// Place is where an own server keeps its files. The zero Place is a temporary
+// folder.
 type Place struct {
-	Data string
-	Log  string // the write-ahead log; "" is within the data
+	Data     string // an empty folder that the server's user can reach; "" is a temporary one
+	LogApart bool   // the write-ahead log is in a temporary folder, whatever Data is
 }
 
 // Own starts a server for one test, which syncs to disk as in production.
@@ -48,10 +50,8 @@ func Own(t testing.TB, at Place, settings ...string) *Server {
 	t.Helper()
 	s := newServer(t, at, settings)
 	args := []string{"-D", s.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--wal-segsize=1"}
-	if at.Log != "" {
-		log := filepath.Join(at.Log, "wal")
-		s.give(t, at.Log)
-		args = append(args, "--waldir", log)
+	if at.LogApart {
+		args = append(args, "--waldir", filepath.Join(s.dir, "wal"))
 	}
 	s.do(t, "initdb", args...)
 	s.Start(t)
@@ -121,21 +121,31 @@ func (s *Server) do(t testing.TB, program string, args ...string) {
 	}
 }
 
-// ownKeeper is keeper for a server whose folder stays, and that may have ended
-// before its input does. $0 is the server's log.
-const ownKeeper = `"$@" >>"$0" 2>&1 & server=$!
-read -r _
-kill -QUIT $server 2>/dev/null; wait $server`
+// ownKeeper is keeper for a server whose folder stays, and that may end before
+// its input does, by itself: then the keeper ends as well. $0 is the log.
+const ownKeeper = `exec 3<&0
+"$@" >>"$0" 2>&1 3<&- & server=$!
+(read -r _; kill -QUIT $server) <&3 >/dev/null 2>&1 & watch=$!
+wait $server; kill $watch 2>/dev/null`
 
-// Start starts the server, if it does not run, and waits until it answers.
+// Start starts the server, unless it runs, and waits until it answers.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
-	if s.cmd != nil {
-		if s.Answers() {
-			return
+	for late := time.Now().Add(startMax); !s.Answers(); {
+		if !s.Runs() {
+			s.end()
+			s.launch(t)
 		}
-		s.end()
+		if time.Now().After(late) {
+			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+			t.Fatalf("the server does not answer\n%s", log)
+		}
+		<-time.After(20 * time.Millisecond)
 	}
+}
+
+func (s *Server) launch(t testing.TB) {
+	t.Helper()
 	args := []string{
 		"-c", ownKeeper, filepath.Join(s.dir, "log"), filepath.Join(s.bin, "postgres"), "-D", s.data, "-p", strconv.Itoa(s.port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
@@ -152,12 +162,24 @@ func (s *Server) Start(t testing.TB) {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for late := time.Now().Add(startMax); !s.Answers(); {
-		if time.Now().After(late) {
-			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-			t.Fatalf("the server does not answer\n%s", log)
-		}
-		<-time.After(20 * time.Millisecond)
+	s.ended = make(chan struct{})
+	go func(cmd *exec.Cmd, ended chan struct{}) {
+		defer close(ended)
+		_ = cmd.Wait() // how it ended says nothing: it may have been stopped
+	}(s.cmd, s.ended)
+}
+
+// Runs reports whether the server has been started and has not ended, perhaps
+// by itself.
+func (s *Server) Runs() bool {
+	if s.cmd == nil {
+		return false
+	}
+	select {
+	case <-s.ended:
+		return false
+	default:
+		return true
 	}
 }
 
@@ -185,20 +207,25 @@ func (s *Server) Promote(t testing.TB) {
 // Run runs statements, each in a transaction of its own.
 func (s *Server) Run(t testing.TB, statements ...string) {
 	t.Helper()
+	if err := s.Try(statements...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Try is Run where a statement may fail.
+func (s *Server) Try(statements ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startMax)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, s.URL)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	for _, statement := range statements {
 		if _, err := conn.Exec(ctx, statement); err != nil {
-			t.Fatal(fmt.Errorf("%s: %w", statement, errors.Join(err, conn.Close(ctx))))
+			return fmt.Errorf("%s: %w", statement, errors.Join(err, conn.Close(ctx)))
 		}
 	}
-	if err := conn.Close(ctx); err != nil {
-		t.Fatal(err)
-	}
+	return conn.Close(ctx)
 }
 
 // end ends the keeper, and with it the server if it still runs.
@@ -207,6 +234,6 @@ func (s *Server) end() {
 		return
 	}
 	_ = s.input.Close()
-	_ = s.cmd.Wait() // how it ended says nothing: it may have been stopped
+	<-s.ended
 	s.cmd = nil
 }

@@ -1,0 +1,107 @@
+package e2e
+
+import (
+	"context"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/payoutd/payoutd/client"
+)
+
+// pause is longer than the lease of 10 s of what a node has begun.
+const pause = 12 * time.Second
+
+// TestDrillPausedNode stops a node for longer than its leases, as a hypervisor
+// does, and lets it go on. By then others have ended all that it had begun, so
+// that whatever it writes next is late.
+func TestDrillPausedNode(t *testing.T) {
+	c := newCluster(t)
+	l := c.lab()
+	rounds := roundsWanted(t)
+	ctx, fail := context.WithCancelCause(t.Context())
+	defer fail(nil)
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout+time.Duration(rounds)*time.Minute)
+	defer cancel()
+	wait := l.load(ctx, fail)
+	d := &drill{lab: l, at: c.place, ctx: ctx}
+	for round := range rounds {
+		l.letFinish(ctx, 4*requestsMax)
+		paused := c.nodes[round%nodes]
+		l.during(func() {
+			d.signal(paused, syscall.SIGSTOP)
+			began := time.Now()
+			if !until(ctx, lookGap+2*lookMax, func() bool { return !c.balancer.sends(paused) }) {
+				t.Fatal("the balancer has not noticed the pause")
+			}
+			d.payOne() // by the others
+			alone := time.Since(began)
+			if alone > resumeMax {
+				t.Errorf("with a node paused, a payout was paid and told after %s, want %s at most", alone, resumeMax)
+			}
+			begun := d.begun()
+			for _, r := range begun {
+				if _, err := l.oneStep.WaitFor(ctx, r.session, client.Finished); err != nil {
+					t.Fatalf("%s: %v", r.plan, err)
+				}
+			}
+			ended := time.Since(began)
+			if ended > takeoverMax {
+				t.Errorf("what was begun had ended %s after the pause began, want %s at most", ended, takeoverMax)
+			}
+			select {
+			case <-time.After(pause - time.Since(began)):
+			case <-ctx.Done():
+			}
+			d.signal(paused, syscall.SIGCONT)
+			if !until(ctx, resumeMax, func() bool { return ready(ctx, paused.url) == http.StatusOK }) {
+				t.Errorf("the node is not ready %s after it was let go", resumeMax)
+			}
+			t.Logf("a node was paused for %s: a payout was paid and told after %s, and all of %d begun had ended after %s",
+				time.Since(began).Round(time.Millisecond), alone.Round(time.Millisecond), len(begun), ended.Round(time.Millisecond))
+		})
+	}
+	l.letFinish(ctx, requestsMax)
+	close(l.enough)
+	wait()
+	if err := context.Cause(ctx); err != nil {
+		t.Fatal(err)
+	}
+	l.drain(ctx)
+	l.replay(ctx)
+	for n, p := range c.nodes {
+		p.stop(t)
+		d.calm(p)
+		if t.Failed() {
+			t.Logf("node %d said:\n%s", n, p.stderr.String())
+		}
+	}
+	if t.Failed() {
+		return // what follows would only repeat it
+	}
+	l.told()
+	l.booked(c.place)
+	l.executed(c.place)
+	t.Logf("%d payouts in %d sessions, %d requests cut and repeated (%d had been carried out), %d webhooks (%d repeats)",
+		l.payouts(), len(l.journal), l.cut, l.replayed, l.webhooks, l.repeats)
+}
+
+// begun lists the payouts so far that need nothing of their partner any more.
+func (d *drill) begun() (begun []*record) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.journal {
+		if r.single && !r.split {
+			begun = append(begun, r)
+		}
+	}
+	return begun
+}
+
+func (d *drill) signal(p *process, s syscall.Signal) {
+	d.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		d.t.Fatal(err)
+	}
+}
