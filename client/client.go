@@ -47,7 +47,8 @@ const (
 type Option func(*Client)
 
 // WithVersion takes the paths and names of API version 1 or 2; 2 by default.
-// Balance and FPSBanks are of version 1 always, since there is no other.
+// Balance, FPSBanks and the operations on tokens are of version 1 always, since
+// there is no other.
 func WithVersion(version int) Option { return func(c *Client) { c.version = version } }
 
 // WithHTTPClient takes another HTTP client. It should not follow redirects, and
@@ -293,6 +294,10 @@ type answer struct {
 	Information json.RawMessage `json:"confirm_information"`
 	Wallets     []Balance       `json:"wallets"`
 	Banks       []Bank          `json:"banks"`
+	PublicToken string          `json:"public_token"`
+	Token       string          `json:"token"`
+	Data        json.RawMessage `json:"data"`
+	Info        *TokenInfo      `json:"info"`
 
 	replayed bool
 }

@@ -134,6 +134,14 @@ func TestRequests(t *testing.T) {
 			_, err := c.InitPayout(ctx, client.Request{Details: client.ToCardToken("91ab")})
 			return err
 		}, "POST", "/api/v2/session/init/payout", `{"payout_details":{"type":"card","card":{"type":"tokenized_card","tokenized_card":{"token":"91ab"}}}}`},
+		{"init to a hash", 2, func(ctx context.Context, c *client.Client) error {
+			_, err := c.InitPayout(ctx, client.Request{Details: client.ToCardHash("b41f")})
+			return err
+		}, "POST", "/api/v2/session/init/payout", `{"payout_details":{"type":"card","card":{"type":"encrypted_card","encrypted_card":{"number_hash":"b41f"}}}}`},
+		{"init to a recurrent token", 1, func(ctx context.Context, c *client.Client) error {
+			_, err := c.InitPayout(ctx, client.Request{Details: client.ToRecurrent("9a0b")})
+			return err
+		}, "POST", "/api/v1/session/init/payout", `{"payment_method":{"type":"recurrent","recurrent":{"token":"9a0b"}}}`},
 		{"status", 1, func(ctx context.Context, c *client.Client) error {
 			_, err := c.Status(ctx, "ps_1")
 			return err

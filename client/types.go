@@ -206,7 +206,17 @@ func ToCardToken(token string) *Details {
 	return &Details{Type: "card", Card: &Card{Type: "tokenized_card", TokenizedCard: &Token{Token: token}}}
 }
 
-// ToAccount pays to an account at a Russian bank.
+// ToCardHash pays to a card by the hash that the card widget has given.
+func ToCardHash(hash string) *Details {
+	return &Details{Type: "card", Card: &Card{Type: "encrypted_card", EncryptedCard: &EncryptedCard{Number: hash}}}
+}
+
+// ToRecurrent pays to a card by the token of its recurrent payments.
+func ToRecurrent(token string) *Details {
+	return &Details{Type: "recurrent", Recurrent: &Token{Token: token}}
+}
+
+// ToAccount pays to an account at a Russian bank, by its number or a token.
 func ToAccount(a RussianAccount) *Details {
 	return &Details{Type: "bank_account", BankAccount: &BankAccount{SystemType: "ru", Russian: &a}}
 }
