@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"context"
+	"database/sql"
 	"net/http"
+	"net/url"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -30,7 +33,7 @@ func TestDrillPausedNode(t *testing.T) {
 		l.letFinish(ctx, 4*requestsMax)
 		paused := c.nodes[round%nodes]
 		l.during(func() {
-			d.signal(paused, syscall.SIGSTOP)
+			d.stopOutsideOfWorld(paused)
 			began := time.Now()
 			if !until(ctx, lookGap+2*lookMax, func() bool { return !c.balancer.sends(paused) }) {
 				t.Fatal("the balancer has not noticed the pause")
@@ -97,6 +100,33 @@ func (d *drill) begun() (begun []*record) {
 		}
 	}
 	return begun
+}
+
+// stopOutsideOfWorld stops a node at a moment when it does not write into the
+// simulated world: it would take all rails with it, which share their books.
+func (d *drill) stopOutsideOfWorld(p *process) {
+	d.t.Helper()
+	file := url.URL{
+		Scheme: "file", Path: filepath.Join(d.at.data, "sim", "world.db"),
+		RawQuery: url.Values{"mode": {"rw"}, "_txlock": {"immediate"}, "_pragma": {"busy_timeout(2000)"}}.Encode(),
+	}
+	books, err := sql.Open("sqlite", file.String())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer func() { _ = books.Close() }()
+	for d.ctx.Err() == nil {
+		d.signal(p, syscall.SIGSTOP)
+		tx, err := books.Begin()
+		if err == nil {
+			if err := tx.Rollback(); err != nil {
+				d.t.Fatal(err)
+			}
+			return
+		}
+		d.t.Logf("the node held the books of the simulated world, another moment is taken: %v", err)
+		d.signal(p, syscall.SIGCONT)
+	}
 }
 
 func (d *drill) signal(p *process, s syscall.Signal) {
