@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/payoutd/payoutd/internal/admin"
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/payout"
 	"github.com/payoutd/payoutd/internal/vault"
@@ -174,13 +175,13 @@ type vaultKeyAddCommand struct {
 }
 
 func (c *vaultKeyAddCommand) Run(ctx context.Context, p *program, g *global) error {
-	return p.changeKeys(ctx, g, c.Out, func(k vault.Keys) (vault.Keys, error) { return k.Add(c.Fingerprints) })
+	return p.changeKeys(ctx, g, c.Out, admin.KeyAdd, func(k vault.Keys) (vault.Keys, error) { return k.Add(c.Fingerprints) })
 }
 
 type vaultKeyPromoteCommand struct{ keyOut }
 
 func (c *vaultKeyPromoteCommand) Run(ctx context.Context, p *program, g *global) error {
-	return p.changeKeys(ctx, g, c.Out, func(k vault.Keys) (vault.Keys, error) {
+	return p.changeKeys(ctx, g, c.Out, admin.KeyPromote, func(k vault.Keys) (vault.Keys, error) {
 		if !k.Several() {
 			return k, misused("vault key promote: there is one key only; first: %s vault key add%s", p.name, g.flags())
 		}
@@ -190,24 +191,13 @@ func (c *vaultKeyPromoteCommand) Run(ctx context.Context, p *program, g *global)
 
 type vaultKeyDropCommand struct{ keyOut }
 
-// Run first asks the database whether anything is left under the old keys.
 func (c *vaultKeyDropCommand) Run(ctx context.Context, p *program, g *global) error {
-	desk, _, err := p.connect(ctx, g, mustExist)
-	if err != nil {
-		return err
-	}
-	s, err := desk.VaultState(ctx)
-	if err = errors.Join(err, desk.Close()); err != nil {
-		return err
-	}
-	if s.Stale > 0 || s.Keys > 1 {
-		return fmt.Errorf("%d rows are under an old key, without which they could never be opened again; first: %s vault rotate%s", s.Stale, p.name, g.flags())
-	}
-	return p.changeKeys(ctx, g, c.Out, vault.Keys.Drop)
+	return p.changeKeys(ctx, g, c.Out, admin.KeyDrop, vault.Keys.Drop)
 }
 
-// changeKeys rewrites the vault key file.
-func (p *program) changeKeys(ctx context.Context, g *global, out string, change func(vault.Keys) (vault.Keys, error)) error {
+// changeKeys rewrites the vault key file, once the step is in the audit log. A
+// key is dropped only when the database says that nothing is left under it.
+func (p *program) changeKeys(ctx context.Context, g *global, out string, step admin.KeyStep, change func(vault.Keys) (vault.Keys, error)) error {
 	f, err := g.folder()
 	if err != nil {
 		return err
@@ -228,9 +218,32 @@ func (p *program) changeKeys(ctx context.Context, g *global, out string, change 
 	} else if _, err := os.Lstat(out); err == nil {
 		return fmt.Errorf("%s exists: a key file is not written over", out)
 	}
+	if err := p.recordKeyStep(ctx, g, admin.KeyStepRequest{Step: step, File: out}); err != nil {
+		return err
+	}
 	if err := file.write(ctx, out, next); err != nil {
 		return err
 	}
 	p.printf("%s is written; it holds for a node when that is started with it\n", shown(out))
 	return nil
+}
+
+// recordKeyStep asks the installation whether a step may be taken, and writes
+// it down there.
+func (p *program) recordKeyStep(ctx context.Context, g *global, r admin.KeyStepRequest) (err error) {
+	desk, _, err := p.connect(ctx, g, mustExist)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, desk.Close()) }()
+	if r.Step == admin.KeyDrop {
+		s, err := desk.VaultState(ctx)
+		if err != nil {
+			return err
+		}
+		if s.Stale > 0 || s.Keys > 1 {
+			return fmt.Errorf("%d rows are under an old key, without which they could never be opened again; first: %s vault rotate%s", s.Stale, p.name, g.flags())
+		}
+	}
+	return desk.RecordKeyStep(ctx, r)
 }

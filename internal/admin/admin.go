@@ -41,6 +41,7 @@ const (
 	opIssueToken  = "/token/issue"
 	opRotate      = "/vault/rotate"
 	opVaultState  = "/vault/state"
+	opVaultKey    = "/vault/key"
 	opAudit       = "/audit"
 )
 
@@ -86,6 +87,7 @@ func New(o Options) http.Handler {
 	mux.Handle("POST "+opIssueToken, handle(d.issueToken))
 	mux.Handle("POST "+opRotate, handle(d.rotate))
 	mux.Handle("POST "+opVaultState, handle(d.vaultState))
+	mux.Handle("POST "+opVaultKey, handle(d.vaultKey))
 	mux.Handle("POST "+opAudit, handle(d.audit))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if meant := r.Header.Get(headerDatabase); meant != o.Database {

@@ -57,6 +57,24 @@ type RotateRequest struct {
 	Actor        string `json:"actor"`
 }
 
+// KeyStep is what an operator does to a vault key file.
+type KeyStep string
+
+// The steps, in their order.
+const (
+	KeyAdd     KeyStep = "add"
+	KeyPromote KeyStep = "promote"
+	KeyDrop    KeyStep = "drop"
+)
+
+// KeyStepRequest asks to write down a step on a key file, which the operator's
+// own command takes.
+type KeyStepRequest struct {
+	Step  KeyStep `json:"step"`
+	File  string  `json:"file"` // which is about to be written
+	Actor string  `json:"actor"`
+}
+
 // Act is one access of an operator to the vault.
 type Act struct {
 	At      time.Time  `json:"at"`
@@ -156,6 +174,21 @@ func (d *desk) vaultState(ctx context.Context, _ nothing) (payout.VaultState, er
 	return d.engine.VaultState(ctx, d.keeper)
 }
 
+// vaultKey writes down a step that is about to be taken: one that then fails is
+// in the book as well, and none is missing.
+func (d *desk) vaultKey(ctx context.Context, in KeyStepRequest) (nothing, error) {
+	switch in.Step {
+	case KeyAdd, KeyPromote, KeyDrop:
+	default:
+		return nothing{}, fault.New(fault.Invalid, "step: want %s, %s or %s", KeyAdd, KeyPromote, KeyDrop)
+	}
+	if err := d.engine.Record(ctx, "", in.Actor, "vault_key_"+string(in.Step), "", in.File); err != nil {
+		return nothing{}, err
+	}
+	d.log.InfoContext(ctx, "vault key file changed", "step", in.Step, "file", in.File, "actor", in.Actor)
+	return nothing{}, nil
+}
+
 func (d *desk) audit(ctx context.Context, in AuditRequest) ([]Act, error) {
 	acts, err := d.engine.Audit(ctx, limited(in.Limit))
 	if err != nil {
@@ -196,6 +229,13 @@ func (c *Client) Rotate(ctx context.Context, r RotateRequest) (payout.Rotation, 
 // VaultState counts the rows of the vault.
 func (c *Client) VaultState(ctx context.Context) (payout.VaultState, error) {
 	return call[payout.VaultState](ctx, c, opVaultState, nothing{})
+}
+
+// RecordKeyStep writes down a step on a vault key file, before it is taken.
+func (c *Client) RecordKeyStep(ctx context.Context, r KeyStepRequest) error {
+	r.Actor = c.operator
+	_, err := call[nothing](ctx, c, opVaultKey, r)
+	return err
 }
 
 // Audit lists the newest acts of operators on the vault, newest first.

@@ -98,6 +98,27 @@ func TestTokensAtTheDeskRefused(t *testing.T) {
 	}
 }
 
+// Steps on key files are taken by the operator's own command and written down
+// here.
+func TestKeySteps(t *testing.T) {
+	c := newSandboxDesk(t)
+	for _, step := range []KeyStep{KeyAdd, KeyPromote, KeyDrop} {
+		if err := c.RecordKeyStep(t.Context(), KeyStepRequest{Step: step, File: string(step) + ".key", Actor: "mallory"}); err != nil {
+			t.Fatal(err)
+		}
+		acts, err := c.Audit(t.Context(), AuditRequest{Limit: 1})
+		if err != nil || len(acts) != 1 || acts[0].What != "vault_key_"+string(step) || acts[0].Text != string(step)+".key" || acts[0].Actor != "olga" {
+			t.Errorf("%s: %+v, %v", step, acts, err)
+		}
+	}
+	for _, step := range []KeyStep{"", "show", "add "} {
+		wantCode(t, c.RecordKeyStep(t.Context(), KeyStepRequest{Step: step}), fault.Invalid, "step: want add, promote or drop")
+	}
+	if acts, err := c.Audit(t.Context(), AuditRequest{Limit: 10}); err != nil || len(acts) != 3 {
+		t.Errorf("%d acts, %v; want 3", len(acts), err)
+	}
+}
+
 func TestSettingsOfTokens(t *testing.T) {
 	c := newSandboxDesk(t)
 	set := func(s Settings) (Settings, error) {
