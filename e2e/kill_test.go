@@ -134,6 +134,7 @@ type lab struct {
 	twoStep, oneStep *client.Client
 	finished         chan struct{} // one for each request that was answered
 	enough           chan struct{} // closed when no more payouts are to be made
+	tokens           map[account]string
 
 	mu                sync.Mutex
 	up                chan struct{} // closed while the server is up
@@ -203,6 +204,36 @@ func byOutcome() map[sandbox.Outcome][]sandbox.Value {
 	return m
 }
 
+// account is one that a project's partner has a token of.
+type account struct {
+	single bool
+	number string
+}
+
+// tokenize gets a token of each account for each project. From then on half of
+// the payouts to accounts go by them; the load begins after it.
+func (l *lab) tokenize(ctx context.Context) {
+	l.t.Helper()
+	l.tokens = map[account]string{}
+	for single, c := range map[bool]*client.Client{false: l.twoStep, true: l.oneStep} {
+		for _, values := range l.values {
+			for _, v := range values {
+				if v.Kind != "bank_account" {
+					continue
+				}
+				token, err := c.Tokenize(ctx, bik, v.Value)
+				if err != nil {
+					l.t.Fatalf("%s: %v", v.Value, err)
+				}
+				l.tokens[account{single, v.Value}] = token.Token
+			}
+		}
+	}
+}
+
+// bik is of the bank that has all accounts of the sandbox.
+const bik = "044525974"
+
 // plan makes up the next payout.
 func (l *lab) plan() plan {
 	l.mu.Lock()
@@ -228,6 +259,10 @@ func (l *lab) plan() plan {
 	v := list[rand.IntN(len(list))]
 	p.value, p.ends, p.early = v, v.ErrorCode, v.Outcome == sandbox.CheckFailed
 	p.pays = request(v, 100_00+rand.Int64N(900_00))
+	if token, ok := l.tokens[account{p.single, v.Value}]; ok && rand.IntN(2) == 0 {
+		p.pays.Details.BankAccount.Russian.BIK, p.pays.Details.BankAccount.Russian.Account = "", ""
+		p.pays.Details.BankAccount.Russian.Token = token
+	}
 	if rand.IntN(40) == 0 && v.Kind != "amount" {
 		p.pays.Amount.Minor = beyondBalance
 		if !p.early {
@@ -249,7 +284,7 @@ func request(v sandbox.Value, minor int64) client.Request {
 		r.Details = client.ToCard(client.CardNumber(v.Value))
 	case "bank_account":
 		r.Details = client.ToAccount(client.RussianAccount{
-			BIK: "044525974", Account: v.Value, FullName: "Marina Sokolova", Description: "Contract 131",
+			BIK: bik, Account: v.Value, FullName: "Marina Sokolova", Description: "Contract 131",
 		})
 	case "fps":
 		r.Details = client.ToPhone(v.Value, "100000000131", "Contract 131")

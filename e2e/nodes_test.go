@@ -8,6 +8,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -166,36 +167,82 @@ func TestRollingRestart(t *testing.T) {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	wait := l.load(ctx, fail)
+	c.roll(ctx, l)
+	c.finish(ctx, l, wait)
+	t.Logf("%d payouts over %d restarts", l.payouts(), nodes)
+}
+
+// TestReplaceVaultKey replaces the vault key of all nodes as docs/vault.md says,
+// while partners pay, to accounts by tokens that were issued under the first
+// key: no request fails, and no payout ends otherwise than it should.
+func TestReplaceVaultKey(t *testing.T) {
+	c := newCluster(t)
+	l := c.lab()
+	ctx, fail := context.WithCancelCause(t.Context())
+	defer fail(nil)
+	ctx, cancel := context.WithTimeout(ctx, 2*drainTimeout)
+	defer cancel()
+	l.tokenize(ctx)
+	vault := func(want string, args ...string) {
+		t.Helper()
+		l.during(func() {
+			if out := run(t, c.flags(append([]string{"vault"}, args...)...)...); !strings.Contains(out, want) {
+				t.Errorf("payoutd vault %s: %s, want %q", strings.Join(args, " "), out, want)
+			}
+		})
+	}
+	wait := l.load(ctx, fail)
+	for _, step := range []string{"add", "promote"} {
+		vault(" is written;", "key", step)
+		c.roll(ctx, l)
+	}
+	vault("rows are sealed anew", "rotate")
+	vault("; 0 of them under an old key", "state")
+	vault(" is written;", "key", "drop")
+	c.roll(ctx, l)
+	vault("; 0 of them under an old key", "state")
+	c.finish(ctx, l, wait)
+	t.Logf("%d payouts over %d restarts", l.payouts(), 3*nodes)
+}
+
+// roll replaces node after node, with load on each set of them.
+func (c *cluster) roll(ctx context.Context, l *lab) {
+	c.Helper()
 	for n := range nodes {
 		l.letFinish(ctx, requestsMax)
 		l.during(func() {
 			old := c.nodes[n]
 			c.replace(n)
-			old.stop(t)
+			old.stop(c)
 			l.noAlarm(old)
 		})
 	}
+}
+
+// finish ends the load, lets everything end that was begun, ends the nodes, and
+// compares the accounts of what happened; no request may have failed.
+func (c *cluster) finish(ctx context.Context, l *lab, wait func()) {
+	c.Helper()
 	l.letFinish(ctx, requestsMax)
 	close(l.enough)
 	wait()
 	if err := context.Cause(ctx); err != nil {
-		t.Fatal(err)
+		c.Fatal(err)
 	}
 	l.drain(ctx)
 	for _, p := range c.nodes {
-		p.stop(t)
+		p.stop(c)
 		l.noAlarm(p)
 	}
 	if failed := c.balancer.failed.Load(); failed > 0 || l.cut > 0 || l.replayed > 0 {
-		t.Errorf("the balancer could not pass %d requests on, %d were cut, %d repeated; want none", failed, l.cut, l.replayed)
+		c.Errorf("the balancer could not pass %d requests on, %d were cut, %d repeated; want none", failed, l.cut, l.replayed)
 	}
-	if t.Failed() {
+	if c.Failed() {
 		return
 	}
 	l.told()
 	l.booked(c.place)
 	l.executed(c.place)
-	t.Logf("%d payouts over %d restarts", l.payouts(), nodes)
 }
 
 // during lets requests be answered while do does something else.
