@@ -10,7 +10,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/payoutd/payoutd/client"
 	"github.com/payoutd/payoutd/sign"
 )
 
@@ -179,4 +181,85 @@ func TestWidgetFlags(t *testing.T) {
 	if code := p.run(t.Context(), []string{"serve", "--data", t.TempDir(), "--widget-proxy", "10.0.0.1"}); code != exitUsage || !strings.Contains(stderr.String(), "no network such as") {
 		t.Errorf("code %d, %s", code, stderr.String())
 	}
+}
+
+// The whole way: what a person types becomes a hash or a token, by which the
+// partner pays at once, and once more days later.
+func TestPayoutsByWhatWidgetsGave(t *testing.T) {
+	l := newWidgetLab(t)
+	partner, err := client.New(l.url, "demo", l.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := func() string {
+		t.Helper()
+		token, err := partner.Token(t.Context(), client.ForCardOrAccount())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	given := regexp.MustCompile(`"(?:number_hash|token)":"([0-9a-f]{64})"`)
+	hash := given.FindStringSubmatch(l.call("/v1/card", public(), card, `"last4":"4242"`))[1]
+	token := given.FindStringSubmatch(l.call("/v1/bank-account", public(), `"bik":"044525974","account":"40817810913100000001"`, `"masked_account":"40817***0001"`))[1]
+
+	for _, later := range []string{"1s", "73h", "8760h"} {
+		if status, answer := l.post(l.url+"/sandbox/clock", fmt.Sprintf(`{"advance":%q}`, later)); status != http.StatusOK {
+			t.Fatal(answer)
+		}
+		if info, err := partner.TokenInfo(t.Context(), client.AboutCardHash(hash)); err != nil || info.Last4 != "4242" || info.Brand != "visa" || info.NumberHash != hash {
+			t.Errorf("after %s the hash is of %+v, %v", later, info, err)
+		}
+		if info, err := partner.TokenInfo(t.Context(), client.AboutAccountToken(token)); err != nil || info.MaskedAccount != "40817***0001" {
+			t.Errorf("after %s the token is of %+v, %v", later, info, err)
+		}
+		for name, to := range map[string]*client.Details{
+			"hash":  client.ToCardHash(hash),
+			"token": client.ToAccount(client.RussianAccount{Token: token, FullName: "Anna Petrova", Description: "Earnings"}),
+		} {
+			s, err := partner.InitPayout(t.Context(), client.Request{
+				Details: to, Amount: &client.Amount{Minor: 150_00, Currency: "rub"},
+				Participants: &client.Participants{Recipient: &client.Person{FullName: "Anna Petrova"}},
+			})
+			if err != nil {
+				t.Fatalf("after %s by the %s: %v", later, name, err)
+			}
+			for _, until := range []string{"ready_to_confirm", "payment_finished"} {
+				if until == "payment_finished" {
+					if _, err := partner.Confirm(t.Context(), s.ID); err != nil {
+						t.Fatal(err)
+					}
+				}
+				l.hears(until, s.ID)
+			}
+			if s, err = partner.Status(t.Context(), s.ID); err != nil || s.Status != client.SessionAccepted {
+				t.Errorf("after %s by the %s it ended %q, %v", later, name, s.Status, err)
+			}
+		}
+	}
+}
+
+// hears waits for a webhook about a session in the partner's inbox.
+func (l *widgetLab) hears(kind, session string) {
+	l.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		var inbox []struct {
+			Type     string `json:"type"`
+			Session  string `json:"session_id"`
+			Verified bool   `json:"verified"`
+		}
+		_, b := get(l.T, l.url+"/sandbox/inbox/demo")
+		if err := json.Unmarshal([]byte(b), &inbox); err != nil {
+			l.Fatal(err)
+		}
+		for _, d := range inbox {
+			if d.Type == kind && d.Session == session {
+				if !d.Verified {
+					l.Errorf("%s of %s has a wrong signature", kind, session)
+				}
+				return
+			}
+		}
+	}
+	l.Fatalf("no %s of %s came", kind, session)
 }
