@@ -78,6 +78,9 @@ type Store interface {
 	Book(ctx context.Context, p id.Project) (*ledger.Book, error)
 	// Card reads a sealed card number.
 	Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed, error)
+	// Events reads webhook events by session and N, without bodies and without
+	// waiting for any Commit.
+	Events(ctx context.Context, q EventQuery) ([]webhook.Event, error)
 	// Deliveries reads the delivery log of a session, oldest first.
 	Deliveries(ctx context.Context, k SessionKey) ([]webhook.Attempt, error)
 	// Alarms reads the newest alarms, newest first.
@@ -130,6 +133,19 @@ type SessionKey struct {
 type EventKey struct {
 	SessionKey
 	N int
+}
+
+// EventQuery selects events of one project.
+type EventQuery struct {
+	Project id.Project
+	Session id.Session // 0 for all
+	// Status limits what is read; none means all.
+	Status []webhook.Status
+	// From and To bound when the event was made: not before From, and before To;
+	// the zero time is no bound.
+	From, To time.Time
+	After    EventKey // what comes after it; the zero key begins at the beginning
+	Limit    int      // at most so many
 }
 
 // KeyRef names an idempotency key. Partners' keys have the scope ScopeAPI and
@@ -227,6 +243,7 @@ type Alarm struct {
 type Reads struct {
 	Sessions []SessionKey // with payouts and undelivered events
 	Outbox   []SessionKey // undelivered events alone; it locks the session all the same
+	Events   []SessionKey // all events, the undelivered ones in Outbox as well; it locks the session too
 	Books    []id.Project
 	Keys     []KeyRef
 	Items    []ItemKey
@@ -238,6 +255,8 @@ type Rows struct {
 	Sessions map[SessionKey]*session.Session
 	// Outbox has the undelivered events of those sessions, by N, without bodies.
 	Outbox map[SessionKey][]webhook.Event
+	// Events has all events of the sessions of Reads.Events, without bodies.
+	Events map[EventKey]webhook.Event
 	Books  map[id.Project]*ledger.Book
 	Keys   map[KeyRef]KeyRecord
 	Items  map[ItemKey]vault.Item

@@ -35,13 +35,16 @@ const (
 	loadOutbox = `SELECT ` + codec.OutboxColumns + ` FROM unnest($1::text[], $2::bigint[]) k (project, id)
 		JOIN events e ON e.project = k.project AND e.session = k.id
 		WHERE e.status = $3::text ORDER BY e.project, e.session, e.n`
+	loadEvents = `SELECT ` + codec.OutboxColumns + ` FROM unnest($1::text[], $2::bigint[]) k (project, id)
+		JOIN events e ON e.project = k.project AND e.session = k.id`
 	loadKeys = `SELECT ` + codec.KeyColumns + ` FROM unnest($1::text[], $2::text[], $3::text[]) k (project, scope, key)
 		JOIN keys r ON r.project = k.project AND r.scope = k.scope AND r.key = k.key`
 )
 
 // wanted are the rows that a batch names, each once and by key.
 type wanted struct {
-	sessions, outbox []store.SessionKey // outbox has those of sessions too
+	sessions, outbox []store.SessionKey // outbox has those of sessions and events too
+	events           []store.SessionKey
 	books            []id.Project
 	keys             []store.KeyRef
 	items            []store.ItemKey
@@ -51,7 +54,8 @@ type wanted struct {
 func want(r store.Reads) wanted {
 	return wanted{
 		sessions: distinct(r.Sessions, compareSessions),
-		outbox:   distinct(slices.Concat(r.Outbox, r.Sessions), compareSessions),
+		outbox:   distinct(slices.Concat(r.Outbox, r.Events, r.Sessions), compareSessions),
+		events:   distinct(r.Events, compareSessions),
 		books:    distinct(r.Books, cmp.Compare),
 		keys:     distinct(r.Keys, compareKeys),
 		items:    distinct(r.Items, compareItems),
@@ -82,6 +86,7 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 	rows := &store.Rows{
 		Sessions: make(map[store.SessionKey]*session.Session, len(w.sessions)),
 		Outbox:   make(map[store.SessionKey][]webhook.Event),
+		Events:   make(map[store.EventKey]webhook.Event),
 		Books:    make(map[id.Project]*ledger.Book, len(w.books)),
 		Keys:     make(map[store.KeyRef]store.KeyRecord),
 		Items:    make(map[store.ItemKey]vault.Item),
@@ -127,6 +132,12 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 			})
 		})
 	}
+	if len(w.events) > 0 {
+		projects, numbers := columns(w.events)
+		b.Queue(loadEvents, projects, numbers).Query(func(r pgx.Rows) error {
+			return each(r, codec.ScanEvent, func(e webhook.Event) { rows.Events[eventKey(&e)] = e })
+		})
+	}
 	if len(w.keys) > 0 {
 		b.Queue(loadKeys, column(w.keys, func(k store.KeyRef) string { return text(k.Project) }),
 			column(w.keys, func(k store.KeyRef) string { return k.Scope }),
@@ -148,6 +159,9 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 		for i := range outbox {
 			t.events[eventKey(&outbox[i])] = struct{}{}
 		}
+	}
+	for k := range rows.Events {
+		t.events[k] = struct{}{}
 	}
 	return rows, nil
 }

@@ -20,6 +20,12 @@ const (
 	selectCard       = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = $1 AND id = $2`
 	selectDeliveries = `SELECT ` + codec.DeliveryColumns + ` FROM deliveries
 		WHERE project = $1 AND session = $2 ORDER BY at, n, no`
+	// An empty list of statuses is all of them; a session or a time of 0 is no bound.
+	selectEvents = `SELECT ` + codec.OutboxColumns + ` FROM events e
+		WHERE e.project = $1 AND (e.session, e.n) > ($2::bigint, $3::bigint) AND ($4::bigint = 0 OR e.session = $4)
+			AND (cardinality($5::text[]) = 0 OR e.status = ANY($5))
+			AND ($6::bigint = 0 OR e.created_at >= $6) AND ($7::bigint = 0 OR e.created_at < $7)
+		ORDER BY e.session, e.n LIMIT $8`
 	selectAlarms = `SELECT ` + codec.AlarmColumns + ` FROM alarms ORDER BY id DESC LIMIT $1`
 )
 
@@ -61,6 +67,17 @@ func (s *Store) Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed
 	}
 	sealed.CreatedAt = codec.Instant(created)
 	return sealed, nil
+}
+
+// Events implements store.Store.
+func (s *Store) Events(ctx context.Context, q store.EventQuery) ([]webhook.Event, error) {
+	wanted := column(q.Status, func(s webhook.Status) string { return string(s) })
+	events, err := list(ctx, s, codec.ScanEvent, selectEvents, text(q.Project), int64(q.After.Session), q.After.N, int64(q.Session),
+		wanted, codec.Micros(q.From), codec.Micros(q.To), max(q.Limit, 0))
+	if err != nil {
+		return nil, failed(err, "read the events of %s", q.Project)
+	}
+	return events, nil
 }
 
 // Deliveries implements store.Store.

@@ -20,6 +20,8 @@ const (
 	loadOutbox = `SELECT ` + codec.OutboxColumns + ` FROM json_each(?) k
 		CROSS JOIN events e ON e.project = k.value->>0 AND e.session = k.value->>1
 		WHERE e.status = 'pending' ORDER BY k.key, e.n`
+	loadEvents = `SELECT ` + codec.OutboxColumns + ` FROM json_each(?) k
+		CROSS JOIN events e ON e.project = k.value->>0 AND e.session = k.value->>1`
 	loadBooks = `SELECT ` + codec.BookColumns + ` FROM json_each(?) k CROSS JOIN books b ON b.project = k.value`
 	loadKeys  = `SELECT ` + codec.KeyColumns + ` FROM json_each(?) k
 		CROSS JOIN keys r ON r.project = k.value->>0 AND r.scope = k.value->>1 AND r.key = k.value->>2`
@@ -30,6 +32,7 @@ func (w *writer) load(reads store.Reads) (*store.Rows, error) {
 	rows := &store.Rows{
 		Sessions: make(map[store.SessionKey]*session.Session, len(reads.Sessions)),
 		Outbox:   make(map[store.SessionKey][]webhook.Event),
+		Events:   make(map[store.EventKey]webhook.Event),
 		Books:    make(map[id.Project]*ledger.Book, len(reads.Books)),
 		Keys:     make(map[store.KeyRef]store.KeyRecord),
 		Items:    make(map[store.ItemKey]vault.Item),
@@ -38,13 +41,16 @@ func (w *writer) load(reads store.Reads) (*store.Rows, error) {
 	if err := w.loadSessions(reads.Sessions, rows); err != nil {
 		return nil, failed(err, "read the sessions of a batch")
 	}
-	outboxes := slices.Clone(reads.Outbox)
+	outboxes := slices.Concat(reads.Outbox, reads.Events)
 	for k, s := range rows.Sessions {
 		if s.Events > 0 {
 			outboxes = append(outboxes, k)
 		}
 	}
 	if err := w.loadOutbox(outboxes, rows); err != nil {
+		return nil, failed(err, "read the events of a batch")
+	}
+	if err := w.loadEvents(reads.Events, rows); err != nil {
 		return nil, failed(err, "read the events of a batch")
 	}
 	if err := w.loadBooks(reads.Books, rows); err != nil {
@@ -95,6 +101,24 @@ func (w *writer) loadOutbox(wanted []store.SessionKey, into *store.Rows) error {
 		}
 		k := store.SessionKey{Project: e.Project, Session: e.Session}
 		into.Outbox[k] = append(into.Outbox[k], e)
+	}
+	return nil
+}
+
+func (w *writer) loadEvents(wanted []store.SessionKey, into *store.Rows) error {
+	if len(wanted) == 0 {
+		return nil
+	}
+	keys, err := list(distinct(wanted, ofSession))
+	if err != nil {
+		return err
+	}
+	rows, err := w.query(loadEvents, keys)
+	for e, err := range all(rows, err, codec.ScanEvent) {
+		if err != nil {
+			return err
+		}
+		into.Events[store.EventKey{SessionKey: store.SessionKey{Project: e.Project, Session: e.Session}, N: e.N}] = e
 	}
 	return nil
 }

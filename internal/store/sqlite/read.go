@@ -18,7 +18,13 @@ const (
 	selectCard    = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = ? AND id = ?`
 
 	selectDeliveries = `SELECT ` + codec.DeliveryColumns + ` FROM deliveries WHERE project = ? AND session = ? ORDER BY at, n, no`
-	selectAlarms     = `SELECT ` + codec.AlarmColumns + ` FROM alarms ORDER BY id DESC LIMIT ?`
+	// An empty list of statuses is all of them; a session or a time of 0 is no bound.
+	selectEvents = `SELECT ` + codec.OutboxColumns + ` FROM events e
+		WHERE e.project = ?1 AND (e.session, e.n) > (?2, ?3) AND (?4 = 0 OR e.session = ?4)
+			AND (?5 = '[]' OR e.status IN (SELECT value FROM json_each(?5)))
+			AND (?6 = 0 OR e.created_at >= ?6) AND (?7 = 0 OR e.created_at < ?7)
+		ORDER BY e.session, e.n LIMIT ?8`
+	selectAlarms = `SELECT ` + codec.AlarmColumns + ` FROM alarms ORDER BY id DESC LIMIT ?`
 )
 
 // Session implements store.Store.
@@ -51,6 +57,21 @@ func (s *Store) Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed
 	}
 	sealed.CreatedAt = codec.Instant(created)
 	return sealed, nil
+}
+
+// Events implements store.Store.
+func (s *Store) Events(ctx context.Context, q store.EventQuery) ([]webhook.Event, error) {
+	wanted, err := list(append([]webhook.Status{}, q.Status...))
+	if err != nil {
+		return nil, failed(err, "read the events of %s", q.Project)
+	}
+	rows, err := s.readers.QueryContext(ctx, selectEvents, q.Project, q.After.Session, q.After.N, q.Session, wanted,
+		codec.Micros(q.From), codec.Micros(q.To), max(q.Limit, 0))
+	events, err := codec.Collect(all(rows, err, codec.ScanEvent))
+	if err != nil {
+		return nil, s.failed(err, "read the events of %s", q.Project)
+	}
+	return events, nil
 }
 
 // Deliveries implements store.Store.

@@ -213,6 +213,94 @@ func outboxHasTheUndelivered(b *bed) {
 	same(b, "outbox asked for twice", len(rows.Outbox[keyOf(s)]), 2)
 }
 
+// eventsOfSession loads what was delivered as well, and writes it again.
+func eventsOfSession(b *bed) {
+	b.project("p", 0)
+	s, other := b.start("p"), b.start("p")
+	s.Events, other.Events = 3, 1
+	var events []webhook.Event
+	for n, status := range []webhook.Status{webhook.Delivered, webhook.Pending, webhook.GivenUp} {
+		e := b.event(s, n+1)
+		e.Status, e.Signature, e.Attempts = status, "c2lnbmF0dXJl", n
+		events = append(events, e)
+	}
+	b.write(func(c *store.Changes) {
+		c.Sessions = append(c.Sessions, s, other)
+		c.Events = append(append(c.Events, events...), b.event(other, 1))
+	})
+	reads := store.Reads{Events: []store.SessionKey{keyOf(s), keyOf(s)}}
+	rows := b.load(reads)
+	same(b, "events loaded", len(rows.Events), 3)
+	same(b, "sessions loaded", len(rows.Sessions), 0)
+	for i, want := range bodiless(events...) {
+		same(b, "event", rows.Events[store.EventKey{SessionKey: keyOf(s), N: i + 1}], want)
+	}
+	same(b, "outbox beside them", rows.Outbox[keyOf(s)], bodiless(events[1]))
+
+	again := rows.Events[store.EventKey{SessionKey: keyOf(s), N: 1}]
+	again.Status, again.Due = webhook.Pending, noon.Add(time.Hour)
+	err := b.Commit(b.ctx, reads, func(*store.Rows) (*store.Changes, error) {
+		return &store.Changes{Batch: id.Batch(b.ids.Next()), Events: []webhook.Event{again}}, nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	same(b, "outbox with what was delivered", b.load(reads).Outbox[keyOf(s)], append([]webhook.Event{again}, bodiless(events[1])...))
+	same(b, "its body", string(b.body(keyOf(s), 1)), string(events[0].Body))
+}
+
+// eventsByQuery bounds what is read by each member of the query.
+func eventsByQuery(b *bed) {
+	b.project("p", 0)
+	b.project("q", 0)
+	first, second, foreign := b.start("p"), b.start("p"), b.start("q")
+	first.Events, second.Events, foreign.Events = 2, 1, 1
+	made := []webhook.Event{b.event(first, 1), b.event(first, 2), b.event(second, 1), b.event(foreign, 1)}
+	for i, status := range []webhook.Status{webhook.GivenUp, webhook.Pending, webhook.Delivered, webhook.GivenUp} {
+		made[i].Status, made[i].CreatedAt = status, noon.Add(time.Duration(i)*time.Hour)
+	}
+	b.write(func(c *store.Changes) {
+		c.Sessions = append(c.Sessions, first, second, foreign)
+		c.Events = append(c.Events, made...)
+	})
+	given, pending, delivered := made[0], made[1], made[2]
+	for _, c := range []struct {
+		name string
+		q    store.EventQuery
+		want []webhook.Event
+	}{
+		{"all", store.EventQuery{}, []webhook.Event{given, pending, delivered}},
+		{"of a session", store.EventQuery{Session: second.ID}, []webhook.Event{delivered}},
+		{"of another project's session", store.EventQuery{Session: foreign.ID}, nil},
+		{"given up", store.EventQuery{Status: []webhook.Status{webhook.GivenUp}}, []webhook.Event{given}},
+		{"of two statuses", store.EventQuery{Status: []webhook.Status{webhook.GivenUp, webhook.Delivered}}, []webhook.Event{given, delivered}},
+		{"muted", store.EventQuery{Status: []webhook.Status{webhook.Muted}}, nil},
+		{"from its very moment", store.EventQuery{From: noon.Add(time.Hour)}, []webhook.Event{pending, delivered}},
+		{"before its very moment", store.EventQuery{To: noon.Add(time.Hour)}, []webhook.Event{given}},
+		{"an empty time", store.EventQuery{From: noon.Add(time.Hour), To: noon.Add(time.Hour)}, nil},
+		{"after one", store.EventQuery{After: eventKey(given)}, []webhook.Event{pending, delivered}},
+		{"after the last of a session", store.EventQuery{After: eventKey(pending)}, []webhook.Event{delivered}},
+		{"after all", store.EventQuery{After: eventKey(delivered)}, nil},
+		{"the first", store.EventQuery{Limit: 1}, []webhook.Event{given}},
+	} {
+		c.q.Project = "p"
+		if c.q.Limit == 0 {
+			c.q.Limit = 10
+		}
+		got, err := b.Events(b.ctx, c.q)
+		if err != nil {
+			b.Fatalf("%s: %v", c.name, err)
+		}
+		if len(got) != len(c.want) {
+			b.Errorf("%s: %s, want %s", c.name, show(got), show(c.want))
+			continue
+		}
+		for i, want := range bodiless(c.want...) {
+			same(b, c.name, got[i], want)
+		}
+	}
+}
+
 // bodiless are events as they are loaded.
 func bodiless(events ...webhook.Event) []webhook.Event {
 	events = slices.Clone(events)

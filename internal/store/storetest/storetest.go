@@ -45,6 +45,8 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"TimesAreCut", timesAreCut},
 		{"OutboxHasTheUndelivered", outboxHasTheUndelivered},
 		{"EventsKeepTheirPromise", eventsKeepTheirPromise},
+		{"EventsOfSession", eventsOfSession},
+		{"EventsByQuery", eventsByQuery},
 		{"TasksGoByKey", tasksGoByKey},
 		{"ReadsDoNotWait", readsDoNotWait},
 		{"OtherProjectsAreInvisible", otherProjectsAreInvisible},
