@@ -539,6 +539,10 @@ type tried struct {
 	at        time.Time
 	result    webhook.Result
 	jitter    float64
+	// round and earlier are when the round of attempts began to which this one
+	// belongs, and how many it had before; zero for the first.
+	round   time.Time
+	earlier int
 }
 
 func (d *tried) reads(names *store.Reads) { names.Outbox = append(names.Outbox, d.event.SessionKey) }
@@ -552,9 +556,13 @@ func (d *tried) decide(t *tx) (Answer, error) {
 	done.Attempts++
 	done.Body, done.Signature = d.body, d.signature
 	done.Owner, done.Lease = "", time.Time{}
+	began := d.round
+	if began.IsZero() {
+		began = d.at
+	}
 	if d.result.OK {
 		done.Status = webhook.Delivered
-	} else if due, again := schedule(d.project).Next(done.Attempts, done.CreatedAt, t.now, d.result.RetryAfter, d.jitter); again {
+	} else if due, again := schedule(d.project).Next(d.earlier+1, began, t.now, d.result.RetryAfter, d.jitter); again {
 		done.Due = due
 		t.keep(&done)
 	} else {
@@ -592,8 +600,12 @@ func (d *putOff) decide(t *tx) (Answer, error) {
 		off := *e
 		off.Owner, off.Lease = "", time.Time{}
 		s := schedule(d.events[i].project)
-		age := t.now.Sub(off.CreatedAt)
-		if age >= s.Total && off.Attempts > 0 || age >= 2*s.Total { // one never tried has a second chance
+		began, total := d.events[i].round, s.Total
+		if began.IsZero() { // it was never tried: its time has not begun, but it can't wait for ever
+			began, total = off.CreatedAt, 2*s.Total
+		}
+		age := t.now.Sub(began)
+		if age >= total {
 			t.giveUp(&off)
 		} else {
 			off.Due = t.now.Add(max(d.wait, min(age/4, s.Longest)))
@@ -610,6 +622,36 @@ func schedule(p *partner.Project) webhook.Schedule {
 		return webhook.Short
 	}
 	return webhook.Standard
+}
+
+// replay begins the delivery of an event again that has come to its end, with
+// the same body and signature.
+type replay struct {
+	project *partner.Project
+	event   store.EventKey
+}
+
+func (r *replay) reads(names *store.Reads) { names.Events = append(names.Events, r.event.SessionKey) }
+
+func (r *replay) decide(t *tx) (Answer, error) {
+	if r.project.Webhook == "" {
+		return Answer{}, errNoAddress(r.project.ID)
+	}
+	e, ok := t.rows.Events[r.event]
+	switch {
+	case !ok:
+		return Answer{}, fault.New(fault.NotFound, "session %s has no event %d", r.event.Session, r.event.N)
+	case e.Status == webhook.Pending:
+		return Answer{}, fault.New(fault.WrongState, "event %d of session %s is still being delivered; the next attempt is due at %s",
+			r.event.N, r.event.Session, e.Due.Format(time.RFC3339))
+	}
+	e.Status, e.Attempts, e.Due = webhook.Pending, e.Attempts+1, t.now
+	e.Owner, e.Lease = "", time.Time{}
+	t.own.Events = append(t.own.Events, e)
+	t.own.Deliveries = append(t.own.Deliveries, webhook.Attempt{
+		Project: e.Project, Session: e.Session, N: e.N, No: e.Attempts, At: t.now, Error: webhook.Replayed,
+	})
+	return Answer{}, nil
 }
 
 // undelivered finds an event of the outbox; nil if it is there no more.

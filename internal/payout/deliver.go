@@ -55,6 +55,7 @@ type line struct {
 type delivery struct {
 	webhook.Event
 	project *partner.Project
+	round   time.Time // when its round of attempts began; zero before it was tried
 }
 
 func newHookWorker(e *Engine) *hookWorker {
@@ -185,7 +186,7 @@ func (w *hookWorker) start(ctx context.Context, e webhook.Event) {
 		l = &line{}
 		w.lines[endpoint] = l
 	}
-	l.events = append(l.events, delivery{e, project.Project})
+	l.events = append(l.events, delivery{Event: e, project: project.Project})
 	w.mu.Unlock()
 	w.pump(ctx, endpoint)
 }
@@ -235,6 +236,18 @@ func (w *hookWorker) pump(ctx context.Context, endpoint string) {
 func (w *hookWorker) putOff(ctx context.Context, waiting []delivery, wait time.Duration) {
 	for some := range slices.Chunk(waiting, claimMax) {
 		for i := range some {
+			switch e := &some[i].Event; {
+			case e.Attempts == 0:
+			case w.now().Sub(e.CreatedAt) < schedule(some[i].project).Total:
+				some[i].round = e.CreatedAt // near enough: it can't be given up yet
+			default:
+				round, _, err := w.round(ctx, e)
+				if err != nil {
+					w.log.Error("reading a delivery log", "event", e.ID, "error", err)
+					round = w.now() // it is put off, and not given up for want of knowledge
+				}
+				some[i].round = round
+			}
 			w.drop(&some[i].Event)
 		}
 		if err := w.report(ctx, &putOff{some, wait}); err != nil && ctx.Err() == nil {
@@ -266,14 +279,33 @@ func (w *hookWorker) deliver(ctx context.Context, e webhook.Event, project *part
 	// The command puts a retry on the agenda again, if there is to be one; so
 	// the event is dropped before.
 	w.drop(&e)
-	err := w.report(context.WithoutCancel(ctx), &tried{
+	found := &tried{
 		project: project, event: eventKey(&e), body: e.Body, signature: e.Signature, at: at, result: result, jitter: rand.Float64(),
-	})
+	}
+	ctx = context.WithoutCancel(ctx)
+	var err error
+	if !result.OK && e.Attempts > 0 {
+		found.round, found.earlier, err = w.round(ctx, &e)
+	}
+	if err == nil {
+		err = w.report(ctx, found)
+	}
 	if err != nil {
 		w.log.Error("a delivery was not written down; it will be tried again", "event", e.ID, "error", err)
 		e.Due = w.now().Add(retryGap)
 		w.add(e)
 	}
+}
+
+// round is when the present round of an event's attempts began, and how many
+// were made in it. The log is read for it, but only of what fails again.
+func (w *hookWorker) round(ctx context.Context, e *webhook.Event) (time.Time, int, error) {
+	log, err := w.store.Deliveries(ctx, eventKey(e).SessionKey)
+	if err != nil {
+		return time.Time{}, 0, err
+	}
+	began, attempts := webhook.Round(log, e.N)
+	return began, attempts, nil
 }
 
 func outcomeOf(r webhook.Result) string {

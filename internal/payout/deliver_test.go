@@ -82,7 +82,7 @@ func TestDeadEndpointKeepsNoMemory(t *testing.T) {
 func TestPutOff(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		age    time.Duration
+		age    time.Duration // since it was tried first, or made
 		tried  bool
 		status webhook.Status
 		wait   time.Duration
@@ -111,7 +111,11 @@ func TestPutOff(t *testing.T) {
 				do(&tried{project: project, event: eventKey(&e), at: l.engine.now()})
 			}
 			l.clock.advance(c.age)
-			do(&putOff{[]delivery{{e, project}}, time.Minute})
+			var round time.Time
+			if c.tried {
+				round = l.engine.now().Add(-c.age)
+			}
+			do(&putOff{[]delivery{{e, project, round}}, time.Minute})
 			got := l.events()[0]
 			if got.Status != c.status || got.Status == webhook.Pending && got.Owner != "" {
 				t.Fatalf("%+v, want %s", got, c.status)
@@ -162,4 +166,41 @@ func (r *renewing) Renew(ctx context.Context, node string, until time.Time, task
 		r.events <- events
 	}
 	return r.Store.Renew(ctx, node, until, tasks, events)
+}
+
+// The schedule begins with the first attempt: an event that was held back or
+// put off before it loses nothing of it.
+func TestScheduleBeginsWithTheFirstAttempt(t *testing.T) {
+	l := newLab(t, func(p *partner.Project) { p.RetryShort = true })
+	project := l.call().Project
+	s := l.init(cardBody(1_000_000)) // above the balance, so that the check refuses it
+	do := func(cmd command) {
+		t.Helper()
+		if _, err := l.engine.do(t.Context(), cmd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	task := store.Task{TaskKey: store.TaskKey{SessionKey: l.key(s), Payout: l.session(s).Payouts[0].ID, Kind: store.TaskCheck}}
+	do(&checked{errand: errand{project, task}})
+	l.clock.advance(50 * time.Minute) // longer than the whole schedule
+	e := l.events()[0]
+	do(&tried{project: project, event: eventKey(&e), at: l.engine.now()})
+	if got := l.events()[0]; got.Status != webhook.Pending || got.Due.Sub(l.engine.now()) > webhook.Short.First {
+		t.Errorf("after the first attempt: %+v", got)
+	}
+	l.clock.advance(29 * time.Minute)
+	began, attempts, err := l.engine.hooks.round(t.Context(), &e)
+	if err != nil || attempts != 1 {
+		t.Fatalf("%d attempts, %v", attempts, err)
+	}
+	do(&tried{project: project, event: eventKey(&e), at: l.engine.now(), round: began, earlier: attempts})
+	if got := l.events()[0]; got.Status != webhook.Pending {
+		t.Errorf("a minute before the end of the schedule: %+v", got)
+	}
+	l.clock.advance(time.Minute)
+	do(&tried{project: project, event: eventKey(&e), at: l.engine.now(), round: began, earlier: attempts + 1})
+	if got := l.events()[0]; got.Status != webhook.GivenUp || got.Attempts != 3 {
+		t.Errorf("at the end of the schedule: %+v", got)
+	}
+	l.clean()
 }

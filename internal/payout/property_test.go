@@ -75,7 +75,7 @@ func (m *model) command(rt *rapid.T) command {
 	if len(m.sessions) > 0 {
 		kind = rapid.SampledFrom([]string{
 			"init", "create", "start", "confirm", "cancel", "checked", "later", "expire", "intent", "abort",
-			"outcome", "tried", "put off", "deposit", natural, natural, natural, natural, natural, natural,
+			"outcome", "tried", "put off", "replay", "deposit", natural, natural, natural, natural, natural, natural,
 		}).Draw(rt, "kind")
 	}
 	switch kind {
@@ -137,6 +137,8 @@ func (m *model) command(rt *rapid.T) command {
 		return ask(false, func(t *tx, s *session.Session) error { _, err := t.confirm(s, c); return err })
 	case "cancel":
 		return ask(true, func(t *tx, s *session.Session) error { _, err := t.cancel(s, c); return err })
+	case "replay":
+		return &replay{c.Project, store.EventKey{SessionKey: k, N: rapid.IntRange(1, 2).Draw(rt, "event")}}
 	case "tried":
 		return &tried{
 			project: c.Project, event: store.EventKey{SessionKey: k, N: rapid.IntRange(1, 2).Draw(rt, "event")},
@@ -145,7 +147,7 @@ func (m *model) command(rt *rapid.T) command {
 	}
 	if kind == "put off" {
 		e := webhook.Event{Project: k.Project, Session: k.Session, N: rapid.IntRange(1, 2).Draw(rt, "event")}
-		return &putOff{[]delivery{{e, c.Project}}, time.Minute}
+		return &putOff{[]delivery{{Event: e, project: c.Project}}, time.Minute}
 	}
 	if w.task.Payout == 0 { // no worker has a task without a payout
 		return &deposit{m.project, 1, "nothing to do"}

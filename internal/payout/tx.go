@@ -373,6 +373,9 @@ func (b *batch) acceptEvent(e webhook.Event) {
 	if e.Status == webhook.Pending {
 		open = append(open, e)
 	}
+	if _, loaded := b.rows.Events[k]; loaded {
+		b.rows.Events[k] = e
+	}
 	b.rows.Outbox[k.SessionKey] = open
 }
 

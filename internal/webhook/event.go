@@ -32,12 +32,35 @@ type Event struct {
 	// Signature is Base64, made once at the first attempt; "" before.
 	Signature string
 	Status    Status
-	Attempts  int
+	Attempts  int // lines of its delivery log
 	CreatedAt time.Time
 	Due       time.Time // of the next attempt while pending
 	// Owner delivers it until Lease; "" and zero where nobody has claimed it.
 	Owner string
 	Lease time.Time
+}
+
+// Replayed stands as the Error of a line of the delivery log that is no attempt
+// but an operator's order to begin again.
+const Replayed = "replayed by an operator"
+
+// Round is how far the present round of an event's attempts has come: the first,
+// or the one that the last replay began. log is the delivery log of its session,
+// oldest first.
+func Round(log []Attempt, n int) (began time.Time, attempts int) {
+	for i := range log {
+		switch a := &log[i]; {
+		case a.N != n:
+		case a.Error == Replayed:
+			began, attempts = a.At, 0
+		default:
+			if began.IsZero() {
+				began = a.At
+			}
+			attempts++
+		}
+	}
+	return began, attempts
 }
 
 // Attempt is one line of the delivery log.
