@@ -37,6 +37,7 @@ type grammar struct {
 	Migrate migrateCommand `cmd:"" help:"Bring the schema of the database up."`
 	Project projectCommand `cmd:"" help:"Partners and their settings."`
 	Deposit depositCommand `cmd:"" help:"Book money that a partner has brought in, once per reference."`
+	Webhook webhookCommand `cmd:"" help:"Webhook events: list them, deliver them again."`
 	Check   checkCommand   `cmd:"" help:"Prove the books."`
 	Token   tokenCommand   `cmd:"" help:"What stands for cards and accounts."`
 	Vault   vaultCommand   `cmd:"" help:"What is sealed, and the key that seals it."`

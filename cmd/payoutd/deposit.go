@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"strings"
 
 	"github.com/payoutd/payoutd/internal/admin"
 	"github.com/payoutd/payoutd/internal/id"
@@ -12,7 +14,7 @@ type depositCommand struct {
 	Project   string `arg:"" help:"Name of the project."`
 	Amount    string `arg:"" help:"Amount in major units, such as 1000000.00."`
 	Currency  string `arg:"" help:"Currency: rub."`
-	Reference string `placeholder:"R" help:"Booked once, however often it is sent; such as the number of the payment order."`
+	Reference string `placeholder:"R" help:"Booked once, however often it is sent; such as the number of the payment order. Without it one is made up and printed first: repeat a command that was cut off with that."`
 }
 
 func (c *depositCommand) Run(ctx context.Context, p *program, g *global) error {
@@ -24,6 +26,10 @@ func (c *depositCommand) Run(ctx context.Context, p *program, g *global) error {
 		return misused("a deposit is above zero and in rub; such as: %s deposit %s 1000.00 rub", p.name, c.Project)
 	}
 	return p.withProject(ctx, g, c.Project, func(desk *admin.Client, name id.Project) error {
+		if c.Reference == "" {
+			c.Reference = "shell-" + strings.ToLower(rand.Text())
+			p.printf("reference: %s\n", c.Reference) // before anything can be lost
+		}
 		done, err := desk.Deposit(ctx, admin.DepositRequest{Project: name, Amount: amount, Reference: c.Reference})
 		switch {
 		case err != nil:

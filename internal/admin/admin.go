@@ -35,6 +35,8 @@ const (
 	opRetireKey = "/project/key/retire"
 	opDeposit   = "/deposit"
 	opCheck     = "/check"
+	opWebhooks  = "/webhook/list"
+	opReplay    = "/webhook/replay"
 
 	opTokens      = "/token/list"
 	opDeleteToken = "/token/delete"
@@ -82,6 +84,8 @@ func New(o Options) http.Handler {
 	mux.Handle("POST "+opRetireKey, handle(d.retireKey))
 	mux.Handle("POST "+opDeposit, handle(d.deposit))
 	mux.Handle("POST "+opCheck, handle(d.check))
+	mux.Handle("POST "+opWebhooks, handle(d.webhooks))
+	mux.Handle("POST "+opReplay, handle(d.replay))
 	mux.Handle("POST "+opTokens, handle(d.tokens))
 	mux.Handle("POST "+opDeleteToken, handle(d.deleteToken))
 	mux.Handle("POST "+opIssueToken, handle(d.issueToken))
@@ -119,8 +123,9 @@ type named struct {
 type DepositRequest struct {
 	Project id.Project   `json:"project"`
 	Amount  money.Amount `json:"amount"`
-	// Reference is booked once, however often it is sent; "" makes one up.
-	Reference string `json:"reference,omitempty"`
+	// Reference is booked once, however often it is sent. Without one a command
+	// whose answer was lost could not be repeated, so it is required.
+	Reference string `json:"reference"`
 }
 
 // Deposit is what came of a DepositRequest.
@@ -131,6 +136,9 @@ type Deposit struct {
 }
 
 func (d *desk) deposit(ctx context.Context, in DepositRequest) (Deposit, error) {
+	if in.Reference == "" {
+		return Deposit{}, fault.New(fault.Invalid, "reference: missing")
+	}
 	repeated, err := d.engine.Deposit(ctx, in.Project, in.Amount, in.Reference)
 	if err != nil {
 		return Deposit{}, err

@@ -15,6 +15,7 @@ import (
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/payout"
+	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/store/sqlite"
 	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/money"
@@ -25,6 +26,13 @@ const database = "/data/payoutd.db" // a name for the handshake only
 
 // newDesk returns the handler of a new installation, with its engine.
 func newDesk(t *testing.T) (http.Handler, *payout.Engine) {
+	t.Helper()
+	h, e, _ := newDeskOn(t)
+	return h, e
+}
+
+// newDeskOn is newDesk with the store as well.
+func newDeskOn(t *testing.T) (http.Handler, *payout.Engine, store.Store) {
 	t.Helper()
 	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "payoutd.db"), nil)
 	if err != nil {
@@ -44,7 +52,7 @@ func newDesk(t *testing.T) (http.Handler, *payout.Engine) {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Close)
-	return New(Options{Engine: e, Store: s, Database: database}), e
+	return New(Options{Engine: e, Store: s, Database: database}), e, s
 }
 
 // place is an installation that opens to the handler, without a server.
@@ -152,8 +160,10 @@ func TestBothWays(t *testing.T) {
 			}
 			_, err = c.Project(ctx, "nobody")
 			wantCode(t, err, fault.NotFound, "no project nobody")
-			_, err = c.Deposit(ctx, DepositRequest{"nobody", roublesOf(1), ""})
+			_, err = c.Deposit(ctx, DepositRequest{"nobody", roublesOf(1), "s"})
 			wantCode(t, err, fault.NotFound, "no project nobody")
+			_, err = c.Deposit(ctx, DepositRequest{"acme", roublesOf(7), ""})
+			wantCode(t, err, fault.Invalid, "reference: missing")
 			_, err = c.Deposit(ctx, DepositRequest{"acme", roublesOf(7), "r"})
 			wantCode(t, err, fault.Invalid, "another amount")
 			_, err = c.Create(ctx, CreateRequest{Project: "a b", PublicKey: "x"})

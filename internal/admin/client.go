@@ -125,6 +125,16 @@ func (c *Client) Deposit(ctx context.Context, r DepositRequest) (Deposit, error)
 	return call[Deposit](ctx, c, opDeposit, r)
 }
 
+// Webhooks lists webhook events, oldest session first.
+func (c *Client) Webhooks(ctx context.Context, r WebhooksRequest) ([]Webhook, error) {
+	return call[[]Webhook](ctx, c, opWebhooks, r)
+}
+
+// Replay delivers webhook events again.
+func (c *Client) Replay(ctx context.Context, r ReplayRequest) (Replay, error) {
+	return call[Replay](ctx, c, opReplay, r)
+}
+
 // Check proves the books.
 func (c *Client) Check(ctx context.Context) (*payout.Report, error) {
 	return call[*payout.Report](ctx, c, opCheck, checkRequest{c.operator})
