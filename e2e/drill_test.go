@@ -22,17 +22,17 @@ import (
 )
 
 const (
-	// noticeMax bounds how long after a thing broke a request has failed, which
-	// is as long as the program waits for a server that says nothing.
-	noticeMax = 30 * time.Second
+	// noticeMax bounds how long after a thing broke requests have failed: a few
+	// times what the program lets partners wait for a server that says nothing.
+	noticeMax = 45 * time.Second
 	// resumeMax bounds how long after it was mended a payout goes from the
 	// request to the webhook of its end.
 	resumeMax = 15 * time.Second
 	// answerMax bounds every answer, whatever is broken. Partners wait for 30 s.
 	answerMax = 20 * time.Second
-	// requestsOut is how many requests fail before a thing is mended: one of each
-	// partner, where none is answered before it has been waited for.
-	requestsOut = partners
+	// requestsOut is how many requests fail before a thing is mended. Half of the
+	// partners may be waiting for webhooks, which are no requests.
+	requestsOut = partners / 2
 )
 
 // roundsWanted is how often to break a thing, as DRILLS says; once by default.
