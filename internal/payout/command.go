@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/ledger"
@@ -446,7 +447,7 @@ func (o *outcome) failed(t *tx, s *session.Session, p *session.Payout) error {
 		t.put(s)
 		return nil
 	}
-	code, text := codeOf(o.says.Code), o.says.Text
+	code, text := codeOf(o.says.Code), instrument.MaskText(o.says.Text) // a rail may quote the card
 	if text == "" {
 		text = fault.Lookup(code).Text
 	}

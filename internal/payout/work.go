@@ -262,14 +262,19 @@ func (w *taskWorker) try(ctx context.Context, j *job) error {
 }
 
 // guarded calls a rail. One that panics has not answered; what it panicked
-// with is not repeated, since it may hold what the rail was given.
+// with is not repeated, since it may hold what the rail was given. For the same
+// reason card numbers in its error are masked; what else is in the error's chain
+// nobody asks.
 func guarded[T any](call func() (T, error)) (answer T, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("the rail panicked with a %T\n%s", r, debug.Stack())
 		}
 	}()
-	return call()
+	if answer, err = call(); err != nil {
+		err = errors.New(instrument.MaskText(err.Error()))
+	}
+	return answer, err
 }
 
 // order is a payout as its rail sees it. An account that a token stands for is
@@ -335,7 +340,7 @@ func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout) 
 		case verdict.Refused != "":
 			refuse(codeOf(verdict.Refused))
 			if verdict.Text != "" {
-				found.text = verdict.Text
+				found.text = instrument.MaskText(verdict.Text)
 			}
 		}
 	}
