@@ -1,7 +1,7 @@
 // The demo page of a real sandbox, from the amount to the money.
 import { after, before, test } from "node:test";
 import assert from "node:assert/strict";
-import { accessible, close, newPage, open, shoot, until } from "./harness.js";
+import { SECRET, accessible, close, newPage, open, shoot, until } from "./harness.js";
 
 const { DEMO } = process.env;
 
@@ -54,12 +54,12 @@ test("a card is paid, and every word of it is shown", async () => {
   await shoot(page, "demo-paid");
   await accessible(page.mainFrame());
   assert.deepEqual((await said(page)).reverse().filter((s) => !/confirm$/.test(s) || s.startsWith("POST")), [
-    "POST /api/v1/token", "POST /api/v1/token/info", "POST /api/v2/session/init/payout", "POST /api/v2/session/confirm", "webhook payment_finished",
+    "POST /api/v1/token", "widget success", "POST /api/v1/token/info", "POST /api/v2/session/init/payout", "POST /api/v2/session/confirm", "webhook payment_finished",
   ]);
   assert.ok((await said(page)).includes("webhook ready_to_confirm"));
   assert.equal(await page.getByText("signature fits").count(), 2);
   assert.match(await page.locator("#log").textContent(), /"number_hash": "[0-9a-f]{64}"/);
-  assert.ok(!/2200\D?0000\D?0000\D?1317/.test(await page.content()), "the partner's page has the number");
+  assert.ok(!SECRET.test(await page.content()), "the partner's page has the number");
   await close(page);
 });
 
@@ -119,10 +119,10 @@ test("an amount that cannot be read is refused before anything is asked", async 
   await close(page);
 });
 
-for (const [name, inn, answer, end] of [
-  ["is linked when they allow it", "500100732259", "Allow", "You are linked"],
-  ["is not linked when they decline", "7713100041".padEnd(12, "9"), "Decline", "The request was declined"],
-  ["with a magic INN is linked at once", "771310004106", null, "You are linked"],
+for (const [name, inn, answer, end, word] of [
+  ["is linked when they allow it", "500100732259", "Allow", "You are linked", "widget success"],
+  ["is not linked when they decline", "7713100041".padEnd(12, "9"), "Decline", "The request was declined", "widget error"],
+  ["with a magic INN is linked at once", "771310004106", null, "You are linked", "widget success"],
 ]) {
   test(`a self-employed person ${name}`, async () => {
     const page = await visit();
@@ -142,6 +142,10 @@ for (const [name, inn, answer, end] of [
     }
     await refresh.click();
     await frame.getByText(end).waitFor();
+    await page.locator("#log .name").getByText(word).waitFor();
+    assert.deepEqual((await said(page)).reverse(), ["POST /api/v1/token", "widget change", word]);
+    await shoot(page, `demo-${word.split(" ")[1]}-link`);
+    await accessible(page.mainFrame());
     await close(page);
   });
 }

@@ -17,10 +17,38 @@ export async function open() {
   return browser;
 }
 
+// A card number that tests type and that no page has of itself, as it may stand
+// in a text.
+export const SECRET = /2200(?:\D|%20)?0000(?:\D|%20)?0000(?:\D|%20)?1317/;
+
+// The one request that bears a number.
+const bears = (r) => r.method() === "POST" && new URL(r.url()).pathname === "/v1/card";
+
+/** What of a request and its answer has the secret, where it should not be. */
+async function leak(response) {
+  const r = response.request();
+  const parts = { address: r.url(), headers: JSON.stringify([await r.allHeaders(), await response.allHeaders()]) };
+  if (!bears(r)) parts.body = r.postData() ?? "";
+  // A stream of events does not end; what it says stands in the page.
+  if (r.resourceType() !== "eventsource") parts.answer = await response.text();
+  return Object.keys(parts).filter((p) => SECRET.test(parts[p])).map((p) => `${r.method()} ${p} has the number`);
+}
+
+/** What a page leaves in its browser, in whatever frame. */
+async function stored(page) {
+  const { cookies, origins } = await page.context().storageState({ indexedDB: true });
+  const left = [...cookies, ...origins].map((o) => `stored: ${JSON.stringify(o)}`);
+  for (const frame of page.frames()) {
+    const more = await frame.evaluate(async () => JSON.stringify({ ...sessionStorage, caches: await window.caches?.keys() })).catch(() => "");
+    if (more.replace(/,?"caches":\[\]/, "").length > 2) left.push(`stored: ${more}`);
+  }
+  return left;
+}
+
 /**
  * A page in a context of its own. What no page may do is kept in page.faults:
- * breaches of a policy, errors of scripts, and requests to anybody who is not
- * on this machine.
+ * breaches of a policy, errors of scripts, requests to anybody who is not on
+ * this machine, and the secret in what goes over the wire.
  */
 export async function newPage(options = {}) {
   const context = await browser.newContext({ viewport: { width: 520, height: 640 }, locale: "en-GB", ...options });
@@ -28,6 +56,7 @@ export async function newPage(options = {}) {
   const page = await context.newPage();
   page.faults = [];
   page.requests = [];
+  page.checks = [];
   await context.exposeBinding("reportBreach", (_, breach) => page.faults.push(breach));
   await context.addInitScript(() => {
     document.addEventListener("securitypolicyviolation", (e) => window.reportBreach(`policy: ${e.violatedDirective} ${e.blockedURI} in ${location.origin}`));
@@ -41,12 +70,15 @@ export async function newPage(options = {}) {
     const { hostname, protocol } = new URL(r.url());
     if (protocol !== "data:" && !["localhost", "127.0.0.1"].includes(hostname)) page.faults.push(`request to ${hostname}`);
   });
+  // An answer that was cut off when its page went has nobody to tell it to.
+  context.on("response", (response) => page.checks.push(leak(response).then((found) => page.faults.push(...found), () => {})));
   return page;
 }
 
-/** Ends a page that was to behave. */
+/** Ends a page that was to behave, and to leave nothing behind. */
 export async function close(page) {
-  const { faults } = page;
+  await Promise.all(page.checks);
+  const faults = [...page.faults, ...(await stored(page))];
   await page.context().close();
   assert.deepEqual(faults, []);
 }

@@ -83,6 +83,17 @@ test("nothing of a saved card stays: page, storage, URL, cache", async () => {
   await close(page);
 });
 
+test("the watch over every page finds a number that goes astray", async () => {
+  const page = await newPage();
+  await page.goto(`${SHOP}/tokenize?options=${encodeURIComponent(JSON.stringify({ publicToken: "0".repeat(64) }))}&n=2200-0000-0000-1317`);
+  await page.evaluate(() => {
+    localStorage.setItem("a", "b");
+    sessionStorage.setItem("c", "d");
+    document.cookie = "e=f";
+  });
+  await assert.rejects(close(page), (e) => [/GET address has the number/, /"a"/, /"c":"d"/, /"e"/].every((r) => r.test(e.message)));
+});
+
 test("the memory of the page has the number while it is needed, and not after", async () => {
   const { page, frame } = await show();
   const session = await page.context().newCDPSession(frame); // another site has a process of its own

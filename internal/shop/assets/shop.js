@@ -70,7 +70,10 @@ $("ask").addEventListener("submit", (e) => {
       type,
       locale: "en",
       initialValues: type === "bank_account" ? { bik: "044525974" } : undefined,
-      onSuccess: ({ data }) => run(() => check(amount, data)),
+      onSuccess: (said) => {
+        told("success", said);
+        run(() => check(amount, said.data));
+      },
     }).render();
   });
 });
@@ -148,14 +151,21 @@ $("link-ask").addEventListener("submit", (e) => {
       stage: window.Bank131SelfEmployed.STAGES.bind,
       locale: "en",
       initialValues: { taxReferenceOrPhone: inn },
-      onChange: ({ state }) => {
-        if (state !== "requested") return;
+      onChange: (said) => {
+        if (said.state !== "requested") return;
+        told("change", said);
         $("app").hidden = false;
         $("app").dataset.inn = inn;
         $("app-note").textContent = "";
       },
-      onSuccess: () => ($("app").hidden = true),
-      onError: ({ code }) => code === "rejected" && ($("app").hidden = true),
+      onSuccess: (said) => {
+        told("success", said);
+        $("app").hidden = true;
+      },
+      onError: (said) => {
+        told("error", said);
+        if (said.code === "rejected") $("app").hidden = true;
+      },
     }).render();
   });
 });
@@ -221,9 +231,10 @@ function note(e) {
   const fold = make("details");
   const line = make("summary");
   const mark = e.kind === "call" ? "→" : "←";
-  line.append(make("span", mark, { className: "arrow", ariaHidden: "true" }), make("span", e.kind === "call" ? e.name : `webhook ${e.name}`, { className: "name" }));
+  line.append(make("span", mark, { className: "arrow", ariaHidden: "true" }), make("span", e.kind === "call" ? e.name : `${e.kind} ${e.name}`, { className: "name" }));
   if (e.kind === "call") line.append(make("span", `${e.status} · ${e.millis} ms`, { className: e.status < 400 ? "fine" : "bad" }));
-  else line.append(make("span", e.verified ? "signature fits" : "signature does not fit", { className: e.verified ? "fine" : "bad" }));
+  if (e.kind === "widget") line.append(make("span", "to the page", { className: "fine" }));
+  if (e.kind === "webhook") line.append(make("span", e.verified ? "signature fits" : "signature does not fit", { className: e.verified ? "fine" : "bad" }));
   fold.append(line);
   if (e.kind === "call") fold.append(make("p", "Request"), pretty(e.request), make("p", "Answer"), pretty(e.response));
   else fold.append(make("p", "Body"), pretty(e.request));
@@ -232,6 +243,11 @@ function note(e) {
   for (const older of document.querySelectorAll("#log details[open]")) older.open = false;
   item.append(fold);
   $("log").prepend(item);
+}
+
+/** Shows what a widget has told the page: its server learns it from there. */
+function told(name, request) {
+  note({ kind: "widget", name, request });
 }
 
 $("clear").addEventListener("click", () => {
