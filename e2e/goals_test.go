@@ -46,7 +46,7 @@ var (
 	mixedLoad    = []string{"--db", "--key", "p256", "--server-key", "rsa", "--clients", "128"}
 	rsaLoad      = []string{"--db", "--key", "rsa", "--clients", "128"}
 	createLoad   = append(slices.Clone(fullLoad), "--create-only")
-	halfLoad     = append(slices.Clone(fullLoad), "--rate", "50%")
+	halfLoad     = []string{"--db", "--key", "p256", "--clients", "256", "--rate", "50%"}
 	inFlightLoad = append(slices.Clone(fullLoad), "--in-flight", "10000")
 )
 

@@ -40,12 +40,12 @@ type life struct {
 // commands are the stages of a life: the commands of the engine that make up
 // one payout.
 var commands = []func(*life) error{
-	(*life).create, (*life).start, (*life).check, (*life).ready, (*life).confirm, (*life).send, (*life).paid, (*life).finish,
+	(*life).create, (*life).start, (*life).check, (*life).ready, (*life).confirm, (*life).paid, (*life).finish,
 }
 
 // commandsSingle is how many of them are left where one request is enough: it
 // is created and started at once, neither confirmed nor announced.
-const commandsSingle = 5
+const commandsSingle = 4
 
 func (l *life) create() error {
 	l.session = &session.Session{
@@ -90,16 +90,12 @@ func (l *life) check() error {
 
 func (l *life) ready() error { return l.deliver(1) }
 
+// confirm promises the payment to its rail as well.
 func (l *life) confirm() error {
-	l.become(session.Confirmed, store.TaskSend)
-	return l.answer("confirm")
-}
-
-func (l *life) send() error {
 	p := l.become(session.Sent, store.TaskQuery)
 	p.Attempt, p.SentAt = 1, l.at
 	l.attempt(p, store.AttemptOpen)
-	return nil
+	return l.answer("confirm")
 }
 
 func (l *life) paid() error {

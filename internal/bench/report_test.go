@@ -22,9 +22,9 @@ func TestLimit(t *testing.T) {
 		o    Options
 		cpu  float64 // of one payout, microseconds
 	}{
-		{"rsa", Options{Key: partner.RSA}, 3*(1000+50+50) + 8*25 + 2*200},
-		{"p256", Options{Key: partner.P256}, 3*(50+50+100) + 8*25 + 2*200},
-		{"one request", Options{Key: partner.P256, SingleRequest: true}, 1*(50+50+100) + 5*25 + 1*200},
+		{"rsa", Options{Key: partner.RSA}, 3*(1000+50+50) + 7*25 + 2*200},
+		{"p256", Options{Key: partner.P256}, 3*(50+50+100) + 7*25 + 2*200},
+		{"one request", Options{Key: partner.P256, SingleRequest: true}, 1*(50+50+100) + 4*25 + 1*200},
 		{"only created", Options{Key: partner.P256, CreateOnly: true}, 1*(50+50+100) + 1*25},
 	}
 	for _, test := range tests {
