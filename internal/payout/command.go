@@ -482,6 +482,7 @@ func (o *outcome) open(t *tx, s *session.Session, p *session.Payout) error {
 	} else {
 		t.reschedule(s, p, p.State, o.task.Attempt+1, t.now.Add(t.queryGap(o.task.Attempt+1)))
 	}
+	o.alarm(t, p)
 	terms := t.terms(p.Rail)
 	switch {
 	case o.says.Status != rail.NeverSeen:
@@ -498,6 +499,20 @@ func (o *outcome) open(t *tx, s *session.Session, p *session.Payout) error {
 	}
 	t.put(s)
 	return nil
+}
+
+// alarm calls for people, once, about a payout that stays unclear for long. A
+// rail that knows the payment and takes its time with it is not unclear.
+func (o *outcome) alarm(t *tx, p *session.Payout) {
+	switch {
+	case p.State != session.Unclear || o.says.Status == rail.Accepted || p.Alarmed:
+	case p.UnclearAt.IsZero():
+		p.UnclearAt = t.now
+	case t.now.Sub(p.UnclearAt) >= unclearMax:
+		p.Alarmed = true
+		t.alarm(o.task.SessionKey, p.ID, "payout_unclear",
+			fmt.Sprintf("the rail %s has not said for %v what became of it; its money stays held", p.Rail, t.now.Sub(p.UnclearAt).Truncate(time.Minute)))
+	}
 }
 
 // deposit brings money into a project, once per reference.

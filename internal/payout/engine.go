@@ -44,6 +44,7 @@ const (
 	queryGapFirst = 500 * time.Millisecond
 	neverSeenMin  = 2 // answers "never seen" after the rail's window, before the same reference is sent again
 	holdBackMax   = 5 * time.Minute
+	unclearMax    = time.Hour        // then people are told: what heals by itself, a restart or an outage of a rail, has healed by then
 	ownHorizon    = 30 * time.Second // what is due later is left to whoever finds it due
 	lookUpMax     = 30 * time.Second
 	pollGap       = 250 * time.Millisecond

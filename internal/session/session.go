@@ -95,6 +95,10 @@ type Payout struct {
 	Attempt int
 	// NeverSeen counts the rail's answers "never seen" since its window ended.
 	NeverSeen int
+	// UnclearAt is when the payout became unclear for the first time; zero before.
+	// Alarmed says that people were told that it has been so for long.
+	UnclearAt time.Time
+	Alarmed   bool
 	Info      TransactionInfo
 	Failure   *Failure // on failed and cancelled
 

@@ -75,6 +75,8 @@ type progress struct {
 	NeverSeen  int                     `json:"never_seen,omitzero"`
 	Info       session.TransactionInfo `json:"info,omitzero"`
 	Failure    *session.Failure        `json:"failure,omitzero"`
+	UnclearAt  int64                   `json:"unclear_at,omitzero"`
+	Alarmed    bool                    `json:"alarmed,omitzero"`
 	SentAt     int64                   `json:"sent_at,omitzero"`
 	FinishedAt int64                   `json:"finished_at,omitzero"`
 }
@@ -89,6 +91,8 @@ func EncodeProgress(p *session.Payout) (string, error) {
 		NeverSeen:  p.NeverSeen,
 		Info:       p.Info,
 		Failure:    p.Failure,
+		UnclearAt:  Micros(p.UnclearAt),
+		Alarmed:    p.Alarmed,
 		SentAt:     Micros(p.SentAt),
 		FinishedAt: Micros(p.FinishedAt),
 	})
@@ -105,6 +109,7 @@ func DecodeProgress(text []byte, p *session.Payout) error {
 	p.Rail, p.Reference = doc.Rail, doc.Reference
 	p.Attempt, p.NeverSeen = doc.Attempt, doc.NeverSeen
 	p.Info, p.Failure = doc.Info, doc.Failure
+	p.UnclearAt, p.Alarmed = Instant(doc.UnclearAt), doc.Alarmed
 	p.SentAt, p.FinishedAt = Instant(doc.SentAt), Instant(doc.FinishedAt)
 	return nil
 }
