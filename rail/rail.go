@@ -33,6 +33,28 @@ type Rail interface {
 	Query(ctx context.Context, reference string) (Outcome, error)
 }
 
+// Returner is a rail whose payments may come back after they were paid,
+// because the recipient's bank does not take them.
+type Returner interface {
+	Rail
+	// Returns gives every return to take, those of the past first that were
+	// never taken, and goes on until ctx ends. One that take has an error for is
+	// given again later; one that was taken may be. It returns nil when ctx ends;
+	// after an error it is called again.
+	Returns(ctx context.Context, take func(context.Context, Return) error) error
+}
+
+// Return is money that came back.
+type Return struct {
+	// Reference is the rail's own name of the return, the same whenever and
+	// wherever it is told: by Returns and in a statement. 1 to 64 characters.
+	Reference string
+	// Payment is our reference of the payment, as Send had it.
+	Payment string
+	Amount  money.Amount
+	At      time.Time // when it came back, in UTC
+}
+
 // Terms are the promises of a rail about time.
 type Terms struct {
 	// SendDeadline is how long Send may take before payoutd stops waiting.

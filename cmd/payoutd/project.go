@@ -36,6 +36,8 @@ type settingFlags struct {
 	Method               []string          `placeholder:"LIST" help:"Methods that may be used: card, bank_account, fps, wallet; all; none."`
 	Fee                  map[string]string `placeholder:"METHOD=SPEC" help:"Fee of a method, such as card=10.00+1.5%>=30.00; none for no fee. Other methods keep theirs."`
 	ShowFees             *bool             `negatable:"" help:"Show the fee in payouts."`
+	ReturnFee            *string           `placeholder:"POLICY" help:"Our fee when the recipient's bank gives the money back: keep, return."`
+	ReturnWindow         *time.Duration    `placeholder:"TIME" help:"How long a payout may come back without an alarm; 0 for 5 days or 7 business days."`
 	Credit               *string           `placeholder:"ROUBLES" help:"How far the balance may go below zero."`
 	ControlKey           *string           `placeholder:"MODE" help:"Control key of accounts: off, warn, reject."`
 	INNCheck             *string           `name:"inn-check" placeholder:"MODE" help:"Check digits of an INN: off, warn, reject."`
@@ -57,7 +59,7 @@ func (f *settingFlags) settings() (admin.Settings, error) {
 	s := admin.Settings{
 		Webhook: f.Webhook, AllowPrivateWebhooks: f.AllowPrivateWebhooks, Retry: f.Retry, WebhookNames: f.WebhookNames,
 		ServerKey: f.ServerKey, SingleRequest: f.SingleRequest, ConfirmTimeout: (*partner.Duration)(f.ConfirmTimeout),
-		Fees: f.Fee, ShowFees: f.ShowFees, Credit: f.Credit,
+		Fees: f.Fee, ShowFees: f.ShowFees, ReturnFee: f.ReturnFee, ReturnWindow: (*partner.Duration)(f.ReturnWindow), Credit: f.Credit,
 		Partner: f.Partner, PublicTokenLife: (*partner.Duration)(f.PublicTokenLife), TokenLife: (*partner.Duration)(f.TokenLife),
 		CardIDs: f.CardIDs, AccountTokens: f.AccountTokens, Elements: f.TokenizeElements,
 		ControlKey: f.ControlKey, INNCheck: f.INNCheck, AccountPrefix: f.AccountPrefix,
@@ -315,6 +317,8 @@ func (p *program) showProject(q admin.Project) error {
 		row("--method", orNone(strings.Join(*s.Methods, ","))+" (a sandbox lets all be used)")
 		row("--fee", orNone(strings.Join(fees, " ")))
 		row("--show-fees", *s.ShowFees)
+		row("--return-fee", *s.ReturnFee)
+		row("--return-window", orUsual(time.Duration(*s.ReturnWindow)))
 		row("--credit", *s.Credit+" rub")
 		row("--partner", *s.Partner)
 		row("--public-token-life", time.Duration(*s.PublicTokenLife))
@@ -327,6 +331,13 @@ func (p *program) showProject(q admin.Project) error {
 		row("--account-prefix", *s.AccountPrefix)
 		row("--widget-origin", orNone(strings.Join(*s.WidgetOrigins, ",")))
 	})
+}
+
+func orUsual(d time.Duration) string {
+	if d == 0 {
+		return "5 days or 7 business days"
+	}
+	return d.String()
 }
 
 func orTenYears(d time.Duration) string {

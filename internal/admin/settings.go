@@ -31,7 +31,12 @@ type Settings struct {
 	// other methods stay.
 	Fees     map[string]string `json:"fees,omitempty"`
 	ShowFees *bool             `json:"show_fees,omitempty"`
-	Credit   *string           `json:"credit,omitempty"` // roubles
+	// ReturnFee is "keep" or "return": what becomes of our fee when the
+	// recipient's bank gives the money back.
+	ReturnFee *string `json:"return_fee,omitempty"`
+	// ReturnWindow is whole seconds, 1h to 365 days, or 0 for the usual.
+	ReturnWindow *partner.Duration `json:"return_window,omitempty"`
+	Credit       *string           `json:"credit,omitempty"` // roubles
 
 	ControlKey    *string `json:"control_key,omitempty"` // "off", "warn" or "reject", as the next two
 	INNCheck      *string `json:"inn_check,omitempty"`
@@ -55,6 +60,12 @@ type Settings struct {
 const (
 	confirmTimeoutMin = time.Second
 	confirmTimeoutMax = 30 * 24 * time.Hour
+)
+
+// Bounds of the window of returns, but for 0.
+const (
+	returnWindowMin = time.Hour
+	returnWindowMax = 365 * 24 * time.Hour
 )
 
 // Bounds of the lives of tokens.
@@ -130,6 +141,18 @@ func (s Settings) changes() []change {
 		{"fees", len(s.Fees) > 0, func(p *partner.Project) error { return fees(p, s.Fees) }},
 		{"show_fees", s.ShowFees != nil, func(p *partner.Project) error {
 			p.ShowFees = *s.ShowFees
+			return nil
+		}},
+		{"return_fee", s.ReturnFee != nil, func(p *partner.Project) (err error) {
+			p.ReturnFee, err = word("return fee", *s.ReturnFee, map[string]bool{"keep": false, "return": true})
+			return err
+		}},
+		{"return_window", s.ReturnWindow != nil, func(p *partner.Project) error {
+			d := time.Duration(*s.ReturnWindow)
+			if d != 0 && (d < returnWindowMin || d > returnWindowMax || d%time.Second != 0) {
+				return fault.New(fault.Invalid, "window of returns %s: want whole seconds, 1h to 8760h, or 0 for the usual", d)
+			}
+			p.ReturnWindow = *s.ReturnWindow
 			return nil
 		}},
 		{"credit", s.Credit != nil, func(p *partner.Project) error {
@@ -301,6 +324,10 @@ func settingsOf(p *partner.Project) Settings {
 	if p.RetryShort {
 		retry = "short"
 	}
+	returnFee := "keep"
+	if p.ReturnFee {
+		returnFee = "return"
+	}
 	names := [...]string{"auto", "v1", "v2"}[p.WebhookNames]
 	timeout := partner.Duration(p.Timeout())
 	methods := make([]string, len(p.Methods))
@@ -317,7 +344,7 @@ func settingsOf(p *partner.Project) Settings {
 	return Settings{
 		Webhook: &p.Webhook, AllowPrivateWebhooks: &p.AllowPrivateWebhooks, Retry: &retry, WebhookNames: &names,
 		ServerKey: said(string(p.ServerKey), string(partner.RSA)), SingleRequest: &p.SingleRequest, ConfirmTimeout: &timeout,
-		Methods: &methods, Fees: fees, ShowFees: &p.ShowFees, Credit: &credit,
+		Methods: &methods, Fees: fees, ShowFees: &p.ShowFees, ReturnFee: &returnFee, ReturnWindow: &p.ReturnWindow, Credit: &credit,
 		Partner: &owner, PublicTokenLife: &publicLife, TokenLife: &p.TokenLife, CardIDs: &p.CardIDs, AccountTokens: &p.AccountTokens, Elements: &p.Elements,
 		ControlKey:    said(string(p.ControlKey), string(partner.Off)),
 		INNCheck:      said(string(p.INNCheck), string(partner.Off)),

@@ -274,6 +274,13 @@ func (p *product) prove() {
 		seen[e.Reference] = true
 		paid += e.Amount.Minor
 	}
+	back, err := p.world.Returns(ctx)
+	if err != nil {
+		p.t.Error(err)
+	}
+	for _, b := range back {
+		paid -= b.Amount.Minor
+	}
 	var cleared int64
 	for _, c := range clients() {
 		book, err := p.store.Book(ctx, c.ID)

@@ -217,8 +217,8 @@ type numbers struct {
 }
 
 var (
-	numbered    = regexp.MustCompile(`\b(?:(?:ps|po|ev)_[0-9]{7}|[0-9a-f]{64})\b`)
-	firstShown  = map[string]int{"ps_": 7300451, "po_": 4100982, "ev_": 9000131}
+	numbered    = regexp.MustCompile(`\b(?:(?:ps|po|ev|rf)_[0-9]{7}|[0-9a-f]{64})\b`)
+	firstShown  = map[string]int{"ps_": 7300451, "po_": 4100982, "ev_": 9000131, "rf_": 3100131}
 	placeholder = regexp.MustCompile(`\{[a-z0-9-]+\}`)
 )
 

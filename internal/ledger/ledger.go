@@ -63,6 +63,7 @@ const (
 	KindRelease Kind = "release"
 	KindReturn  Kind = "return"
 	KindSuspend Kind = "suspend"
+	KindStray   Kind = "stray"
 )
 
 // Entry is one movement of money in a project's book.
@@ -116,6 +117,12 @@ func Return(minor, refunded int64, rail string) Entry {
 // Suspend books a payment that the rail made after its hold was given back.
 func Suspend(minor int64, rail string) Entry {
 	return Entry{Kind: KindSuspend, Rail: rail, Change: Accounts{Clearing: minor, Suspense: -minor}}
+}
+
+// Stray books money that the rail gave back for a payout that has none to come
+// back: one that was not paid, or another amount.
+func Stray(minor int64, rail string) Entry {
+	return Entry{Kind: KindStray, Rail: rail, Change: Accounts{Clearing: -minor, Suspense: minor}}
 }
 
 // Book is where a project's ledger stands: its balances and the end of its chain.

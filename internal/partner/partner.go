@@ -36,6 +36,11 @@ type Project struct {
 	Fees    map[instrument.Kind]Fee `json:"fees,omitempty"`
 	// ShowFees adds amounts to payouts.
 	ShowFees bool `json:"show_fees,omitempty"`
+	// ReturnFee gives our fee back with a payout that the recipient's bank returns.
+	ReturnFee bool `json:"return_fee,omitempty"`
+	// ReturnWindow is how long after it was paid a payout may come back without
+	// an alarm; 0 means 5 days or 7 business days, whichever is longer.
+	ReturnWindow Duration `json:"return_window,omitempty"`
 	// Credit lets available go below zero, kopecks.
 	Credit int64 `json:"credit,omitempty"`
 

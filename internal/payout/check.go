@@ -314,12 +314,12 @@ func readable[T any](then, now func() (T, error), open func(T) ([]byte, error)) 
 }
 
 // booked is which entries a payout has, in the order of its life.
-type booked struct{ hold, settle, release, returned, suspend int }
+type booked struct{ hold, settle, release, returned, suspend, stray int }
 
 // money compares the entries of a payout with its state.
 func (c *checker) money(s *session.Session, p *session.Payout, entries []ledger.Entry) {
 	var has booked
-	var held int64
+	var held, stray int64
 	for i := range entries {
 		e := &entries[i]
 		if e.Payout != p.ID {
@@ -338,9 +338,16 @@ func (c *checker) money(s *session.Session, p *session.Payout, entries []ledger.
 			c.same(e, ledger.Release(p.Minor(), p.Fee))
 		case ledger.KindReturn:
 			has.returned++
+			if r := p.Refund(); r != nil {
+				c.same(e, ledger.Return(p.Minor(), r.Fee, p.Rail))
+			}
 		case ledger.KindSuspend:
 			has.suspend++
 			c.same(e, ledger.Suspend(p.Minor(), p.Rail))
+		case ledger.KindStray:
+			has.stray++
+			stray += e.Change.Suspense
+			c.same(e, ledger.Stray(e.Change.Suspense, p.Rail))
 		default:
 			c.problem("payout %s has an entry %q", p.ID, e.Kind)
 		}
@@ -359,6 +366,18 @@ func (c *checker) money(s *session.Session, p *session.Payout, entries []ledger.
 		want = booked{hold: 1, settle: 1, returned: 1}
 	case p.State == session.Disputed:
 		want = booked{hold: 1, release: 1, suspend: 1}
+	}
+	for i := range p.Refunds {
+		if r := &p.Refunds[i]; r.Status == session.RefundSuspended {
+			want.stray++
+			stray -= r.Amount.Minor
+		}
+	}
+	if stray != 0 {
+		c.problem("payout %s has %d more in suspense than its returns say", p.ID, stray)
+	}
+	if p.Refund() != nil && p.State != session.Returned { // that it was lost is seen by its entry
+		c.problem("payout %s is %s and its returns do not say so", p.ID, p.State)
 	}
 	if has != want {
 		c.problem("payout %s of session %s is %s and has the entries %+v, want %+v", p.ID, s.ID, p.State, has, want)

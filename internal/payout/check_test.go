@@ -43,32 +43,63 @@ func TestCheckFindsWhatWasChangedBehindTheEngine(t *testing.T) {
 		{"task of another kind", `UPDATE tasks SET kind = 'send'`, `has the task "send"`},
 		{"session lost", `DELETE FROM sessions WHERE state = 'paid'`, "belong to no session"},
 	} {
+		t.Run(c.name, func(t *testing.T) { lifeOfThree(t).wantFound(c.do, c.says) })
+	}
+}
+
+func TestCheckFindsWhatWasChangedInReturns(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		do   string
+		says string
+	}{
+		{"return forgotten", `UPDATE payouts SET state = 'paid' WHERE state = 'returned'`, "its returns do not say so"},
+		{"return invented", `UPDATE payouts SET state = 'returned' WHERE state = 'paid'`, "has the entries"},
+		{"fee that went back", `UPDATE payouts SET progress = json_set(progress, '$.refunds[0].fee', 1) WHERE state = 'returned'`, "want"},
+		{"entry of a return lost", `DELETE FROM entries WHERE kind = 'return'`, "has the entries"},
+		{"money in suspense without a return", `UPDATE payouts SET progress = json_remove(progress, '$.refunds') WHERE state = 'paid'`, "in suspense"},
+		{"other amount in suspense", `UPDATE payouts SET progress = json_set(progress, '$.refunds[0].amount.minor', 1) WHERE state = 'paid'`, "in suspense"},
+		{"partner not told", `UPDATE events SET type = 'ready_to_confirm' WHERE type = 'payment_refunded'`, "0 payment_refunded for 1"},
+	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := lifeOfThree(t)
-			l.close()
-			db, err := sql.Open("sqlite", filepath.Join(l.dir, "payoutd.db"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			changed, err := db.Exec(c.do)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n, _ := changed.RowsAffected(); n == 0 {
-				t.Fatal("nothing was changed")
-			}
-			if err := db.Close(); err != nil {
-				t.Fatal(err)
-			}
-			l.open()
-			r, err := Check(t.Context(), l.store)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !strings.Contains(strings.Join(r.Problems, "\n"), c.says) {
-				t.Errorf("problems %q, want one with %q", r.Problems, c.says)
-			}
+			l := returnLab(t)
+			s, p := l.paidAccount()
+			l.take(p.Rail, back(p, "R-1", 100_00))
+			l.receive(session.PaymentRefunded, s)
+			_, p = l.paidAccount()
+			l.take(p.Rail, back(p, "R-2", 40_00))
+			l.clean()
+			l.wantFound(c.do, c.says)
 		})
+	}
+}
+
+// wantFound changes the database behind the engine's back, and wants a check to
+// find it and say so.
+func (l *lab) wantFound(do, says string) {
+	l.Helper()
+	l.close()
+	db, err := sql.Open("sqlite", filepath.Join(l.dir, "payoutd.db"))
+	if err != nil {
+		l.Fatal(err)
+	}
+	changed, err := db.Exec(do)
+	if err != nil {
+		l.Fatal(err)
+	}
+	if n, _ := changed.RowsAffected(); n == 0 {
+		l.Fatal("nothing was changed")
+	}
+	if err := db.Close(); err != nil {
+		l.Fatal(err)
+	}
+	l.open()
+	r, err := Check(l.Context(), l.store)
+	if err != nil {
+		l.Fatal(err)
+	}
+	if !strings.Contains(strings.Join(r.Problems, "\n"), says) {
+		l.Errorf("problems %q, want one with %q", r.Problems, says)
 	}
 }
 

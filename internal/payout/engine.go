@@ -512,6 +512,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	if e.tasksWorker.mine {
 		workers.Go(func() { e.tasksWorker.run(ctx, calls) })
+		for _, r := range e.byName {
+			if back, ok := r.(rail.Returner); ok {
+				workers.Go(func() { e.watchReturns(ctx, back) })
+			}
+		}
 	}
 	if e.hooks.mine {
 		workers.Go(func() { e.hooks.run(ctx, calls) })

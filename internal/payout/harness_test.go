@@ -60,12 +60,13 @@ type fakeRail struct {
 	check func(context.Context, rail.Order) (rail.Verdict, error)
 	send  func(context.Context, rail.Order, rail.Opener) (rail.Outcome, error)
 	query func(reference string, asked int) (rail.Outcome, error)
+	backs chan rail.Return // what it gives back
 }
 
 func newFakeRail(name string) *fakeRail {
 	return &fakeRail{
 		name: name, terms: rail.Terms{SendDeadline: time.Second, Visibility: time.Second},
-		sends: map[string]int{}, asks: map[string]int{},
+		sends: map[string]int{}, asks: map[string]int{}, backs: make(chan rail.Return, 10),
 		check: func(context.Context, rail.Order) (rail.Verdict, error) { return rail.Verdict{}, nil },
 		send: func(context.Context, rail.Order, rail.Opener) (rail.Outcome, error) {
 			return rail.Outcome{Status: rail.Succeeded, Info: rail.Info{RRN: "123456789012"}}, nil
@@ -102,6 +103,19 @@ func (r *fakeRail) Query(_ context.Context, reference string) (rail.Outcome, err
 	n := r.asks[reference]
 	r.mu.Unlock()
 	return r.query(reference, n)
+}
+
+func (r *fakeRail) Returns(ctx context.Context, take func(context.Context, rail.Return) error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case back := <-r.backs:
+			if take(ctx, back) != nil {
+				r.backs <- back
+			}
+		}
+	}
 }
 
 func (r *fakeRail) sent(reference string) int {

@@ -15,6 +15,7 @@ import (
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/webhook"
 	"github.com/payoutd/payoutd/internal/wire"
+	"github.com/payoutd/payoutd/money"
 	"github.com/payoutd/payoutd/rail"
 )
 
@@ -25,7 +26,9 @@ func TestAnySequenceKeepsTheBooks(t *testing.T) {
 	reached := map[session.State]bool{}
 	rapid.Check(t, func(rt *rapid.T) {
 		l := newLab(t, func(p *partner.Project) {
-			p.Fees = map[instrument.Kind]partner.Fee{instrument.KindCard: {Fixed: 7, PPM: 12_345}}
+			fee := partner.Fee{Fixed: 7, PPM: 12_345}
+			p.Fees = map[instrument.Kind]partner.Fee{instrument.KindCard: fee, instrument.KindAccount: fee}
+			p.ReturnFee = rapid.Bool().Draw(rt, "fee returned")
 			p.SingleRequest = rapid.Bool().Draw(rt, "single request")
 		})
 		defer l.close()
@@ -50,7 +53,7 @@ func TestAnySequenceKeepsTheBooks(t *testing.T) {
 		})
 	})
 	for _, s := range session.States {
-		if !reached[s] && s != session.Created && s != session.Returned { // nothing returns a payout yet
+		if !reached[s] && s != session.Created {
 			t.Errorf("no sequence reached %s: the test has grown blind", s)
 		}
 	}
@@ -75,7 +78,7 @@ func (m *model) command(rt *rapid.T) command {
 	if len(m.sessions) > 0 {
 		kind = rapid.SampledFrom([]string{
 			"init", "create", "start", "confirm", "cancel", "checked", "later", "expire", "intent", "abort",
-			"outcome", "tried", "put off", "replay", "deposit", natural, natural, natural, natural, natural, natural,
+			"outcome", "returned", "tried", "put off", "replay", "deposit", natural, natural, natural, natural, natural, natural,
 		}).Draw(rt, "kind")
 	}
 	switch kind {
@@ -83,7 +86,8 @@ func (m *model) command(rt *rapid.T) command {
 		return &deposit{m.project, rapid.Int64Range(1, 5_000).Draw(rt, "minor"), rapid.StringN(1, 2, -1).Draw(rt, "reference")}
 	case "init", "create":
 		number, payout := id.Session(e.ids.Next()), id.Payout(e.ids.Next())
-		r := m.parse(wire.OpInit, cardBody(rapid.Int64Range(1, 60_000).Draw(rt, "minor")))
+		minor := rapid.Int64Range(1, 60_000).Draw(rt, "minor")
+		r := m.parse(wire.OpInit, rapid.SampledFrom([]string{cardBody(minor), accountBody("40817810500000012345", minor)}).Draw(rt, "body"))
 		card, err := e.sealed(context.Background(), c, &r)
 		if err != nil {
 			rt.Fatal(err)
@@ -153,6 +157,16 @@ func (m *model) command(rt *rapid.T) command {
 		return &deposit{m.project, 1, "nothing to do"}
 	}
 	switch kind {
+	case "returned":
+		back := rail.Return{
+			Reference: rapid.SampledFrom([]string{"r1", "r2"}).Draw(rt, "return") + w.task.Payout.String(),
+			Amount:    money.Amount{Minor: 1, Currency: rapid.SampledFrom([]money.Currency{money.RUB, money.RUB, money.RUB, "USD"}).Draw(rt, "currency")},
+			Payment:   w.task.Payout.String(), At: e.now(),
+		}
+		if s, err := m.store.Session(m.Context(), k); err == nil && rapid.Bool().Draw(rt, "whole") {
+			back.Amount.Minor = s.Payouts[0].Minor()
+		}
+		return &returned{errand: w, rail: "any", told: back}
 	case "checked":
 		return &checked{errand: w, refused: rapid.SampledFrom([]fault.Code{"", "", fault.AccountNotFound}).Draw(rt, "refused")}
 	case "later":

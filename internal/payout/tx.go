@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
@@ -169,9 +170,11 @@ func (t *tx) enter(s *session.Session, p *session.Payout, e session.Event, proje
 	}
 	s.State, s.UpdatedAt = p.State, t.now
 	if step.Hook != session.Silent && s.Settled(step.Hook) {
-		return t.emit(s, step.Hook, project)
+		if err := t.emit(s, step.Hook, project); err != nil {
+			return err
+		}
 	}
-	return nil
+	return t.keptRefunds(s, p, project)
 }
 
 // promise commits the intent to send a confirmed payout, before its rail is
@@ -197,8 +200,8 @@ func (t *tx) move(s *session.Session, p *session.Payout, m session.Movement) err
 		e = ledger.Settle(p.Minor(), p.Fee, p.Rail)
 	case session.Release:
 		e = ledger.Release(p.Minor(), p.Fee)
-	case session.Refund:
-		e = ledger.Return(p.Minor(), 0, p.Rail)
+	case session.Restore:
+		e = ledger.Return(p.Minor(), p.Refund().Fee, p.Rail)
 	case session.Suspend:
 		e = ledger.Suspend(p.Minor(), p.Rail)
 	default:
@@ -277,13 +280,22 @@ func (t *tx) emit(s *session.Session, h session.Hook, project *partner.Project) 
 	}
 	if project.Webhook == "" {
 		e.Status = webhook.Muted
-	} else if len(t.rows.Outbox[store.SessionKey{Project: s.Project, Session: s.ID}]) > 0 {
+	} else if t.undeliveredBefore(&e) {
 		e.Due = t.now.Add(holdBackMax)
 	} else {
 		t.keep(&e)
 	}
 	t.own.Events = append(t.own.Events, e)
 	return nil
+}
+
+// undeliveredBefore reports whether an event of the session waits for delivery,
+// one that this command has just made included.
+func (t *tx) undeliveredBefore(e *webhook.Event) bool {
+	k := eventKey(e).SessionKey
+	return len(t.rows.Outbox[k]) > 0 || slices.ContainsFunc(t.own.Events, func(o webhook.Event) bool {
+		return eventKey(&o).SessionKey == k && o.Status == webhook.Pending
+	})
 }
 
 // keep makes this node the one that delivers e, from memory.

@@ -40,7 +40,14 @@ CREATE TABLE IF NOT EXISTS executions (
 	minor     INTEGER NOT NULL,
 	currency  TEXT    NOT NULL,
 	at        INTEGER NOT NULL
-) STRICT;`
+) STRICT;
+CREATE TABLE IF NOT EXISTS returns ( -- of payments that come back, whether they have by now or not
+	rail      TEXT    NOT NULL,
+	reference TEXT    NOT NULL, -- of the payment
+	at        INTEGER NOT NULL,
+	taken     INTEGER NOT NULL, -- 1 once payoutd has taken it
+	PRIMARY KEY (rail, reference)
+) STRICT, WITHOUT ROWID;`
 
 const (
 	addPayment = `INSERT INTO payments (rail, reference, payee, minor, currency, outcome, code, requests, asked, reached_at)
@@ -48,6 +55,7 @@ const (
 	findPayment = `SELECT payee, minor, currency, outcome, code, requests, asked, reached_at
 		FROM payments WHERE rail = ? AND reference = ?`
 	setPayment   = `UPDATE payments SET requests = ?, asked = ?, reached_at = ? WHERE rail = ? AND reference = ?`
+	addReturn    = `INSERT INTO returns (rail, reference, at, taken) VALUES (?, ?, ?, 0)`
 	addExecution = `INSERT INTO executions (rail, reference, minor, currency, at) VALUES (?, ?, ?, ?, ?)`
 )
 
@@ -284,7 +292,13 @@ func (b *books) move(tx *sql.Tx, p payment, reached bool) error {
 	if !reached || !p.script.pays() {
 		return nil
 	}
-	_, err := tx.Stmt(b.execute).Exec(p.rail, p.reference, p.amount.Minor, string(p.amount.Currency), p.reachedAt.UnixMicro())
+	if _, err := tx.Stmt(b.execute).Exec(p.rail, p.reference, p.amount.Minor, string(p.amount.Currency), p.reachedAt.UnixMicro()); err != nil {
+		return err
+	}
+	if p.script.outcome != Returned {
+		return nil
+	}
+	_, err := tx.Exec(addReturn, p.rail, p.reference, p.reachedAt.Add(returnDelay).UnixMicro())
 	return err
 }
 

@@ -29,6 +29,7 @@ const (
 	Late                  Outcome = "late"
 	Broken                Outcome = "broken"
 	Slow                  Outcome = "slow"
+	Returned              Outcome = "returned"
 )
 
 // The times of the simulated rails. They are short, since the rails are near;
@@ -41,7 +42,8 @@ const (
 	slowDelay     = 3 * time.Second
 	lateDelay     = 4 * time.Second
 	checkDelay    = 2 * time.Minute // above the minute that a payout may spend in checking
-	withheldMax   = 2               // questions without an answer of an unclear payment
+	returnDelay   = 3 * 24 * time.Hour
+	withheldMax   = 2 // questions without an answer of an unclear payment
 )
 
 // script is the outcome of one payment, and the code if it is not paid.
@@ -88,7 +90,7 @@ func (p payment) status(now time.Time) rail.Status {
 		if p.withheld() {
 			return rail.Unknown
 		}
-	case Succeeded, Declined, CheckFailed, CheckSlow, Doubled, Broken: // known at once
+	case Succeeded, Declined, CheckFailed, CheckSlow, Doubled, Broken, Returned: // known at once
 	}
 	if p.script.pays() {
 		return rail.Succeeded
@@ -119,6 +121,7 @@ var (
 	destinations = []string{string(instrument.KindCard), string(instrument.KindAccount), string(instrument.KindFPS), string(instrument.KindWallet)}
 	allKinds     = append(slices.Clone(destinations), kindAmount)
 	onlyCard     = destinations[:1]
+	onlyAccount  = destinations[1:2]
 )
 
 // plan says which outcomes there are for which kinds. The number is the last
@@ -158,6 +161,7 @@ var plan = []struct {
 	{30, script{Declined, rail.ForeignProhibited}, onlyCard, "declined"},
 	{31, script{Declined, rail.IssuerUnavailable}, onlyCard, "declined"},
 	{32, script{Declined, rail.ProviderInternal}, allKinds, "declined"},
+	{33, script{Returned, ""}, onlyAccount, "paid at once, and given back by the recipient's bank 3 days later"},
 }
 
 // familiar are values from published examples; they succeed, and so does

@@ -90,7 +90,7 @@ func (r *simulated) Send(ctx context.Context, o rail.Order, open rail.Opener) (r
 		err = wait(ctx, slowDelay)
 	case Late:
 		err = wait(ctx, lateDelay)
-	case Succeeded, Declined, CheckFailed, CheckSlow, AcceptedThenSucceeded, AcceptedThenDeclined, Doubled: // answers at once
+	case Succeeded, Declined, CheckFailed, CheckSlow, AcceptedThenSucceeded, AcceptedThenDeclined, Doubled, Returned: // answers at once
 	}
 	if err != nil {
 		return rail.Outcome{}, err

@@ -105,6 +105,14 @@ func TestRailsPassTheSuite(t *testing.T) {
 
 func harness(t *testing.T, kind instrument.Kind) railtest.Harness {
 	dir := t.TempDir()
+	clock := &Clock{}
+	open := func(t *testing.T, dir string) *World {
+		w, err := Open(dir, clock)
+		if err != nil {
+			t.Fatalf("open the world: %v", err)
+		}
+		return w
+	}
 	w := open(t, dir)
 	t.Cleanup(func() { shut(t, w) })
 	payout := func(value string) railtest.Payout {
@@ -123,6 +131,14 @@ func harness(t *testing.T, kind instrument.Kind) railtest.Harness {
 		Executions: func(t *testing.T, reference string) int {
 			return executions(t, w)[w.Rails()[kind].Name()+" "+reference]
 		},
+	}
+	if kind == instrument.KindAccount {
+		h.Pays = payout(valueOf(string(kind), 33))
+		h.Returned = func(t *testing.T, _ string) {
+			if err := clock.Advance(returnDelay); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	if kind == instrument.KindCard {
 		h.Numbers = []string{ordinary[kind], valueOf(string(kind), 20), valueOf(string(kind), 12)}
@@ -177,6 +193,7 @@ var lives = map[Outcome]life{
 	LostBeforeSent:        {"error", 0, []string{"never_seen", "never_seen", "never_seen", "never_seen", "never_seen"}, 0},
 	Doubled:               {"succeeded", 0, []string{"succeeded", "succeeded", "succeeded", "succeeded", "succeeded"}, 1},
 	Late:                  {"error", 2 * time.Second, []string{"never_seen", "never_seen", "succeeded", "succeeded", "succeeded"}, 1},
+	Returned:              {"succeeded", 0, []string{"succeeded", "succeeded", "succeeded", "succeeded", "succeeded"}, 1},
 	Broken:                {"unknown", 0, []string{"succeeded", "succeeded", "succeeded", "succeeded", "succeeded"}, 1},
 	Slow:                  {"error", 2 * time.Second, []string{"accepted", "succeeded", "succeeded", "succeeded", "succeeded"}, 1},
 }

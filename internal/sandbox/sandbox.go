@@ -77,7 +77,7 @@ func Open(dir string, clock *Clock, opts ...Option) (*World, error) {
 	w := &World{clock: clock, books: books, secret: secret, latency: o.latency}
 	w.rails = map[instrument.Kind]rail.Rail{
 		instrument.KindCard:    &simulated{w, instrument.KindCard, "card"},
-		instrument.KindAccount: &simulated{w, instrument.KindAccount, "account"},
+		instrument.KindAccount: newBank(simulated{w, instrument.KindAccount, "account"}),
 		instrument.KindFPS:     &simulated{w, instrument.KindFPS, "fps"},
 		instrument.KindWallet:  &simulated{w, instrument.KindWallet, "wallet"},
 	}

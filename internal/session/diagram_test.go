@@ -84,7 +84,7 @@ and event that has no row is refused with ` + "`session_wrong_state`" + `.
 | movement | from → to |
 | --- | --- |
 `)
-	for _, m := range []Movement{Hold, Settle, Release, Refund, Suspend} {
+	for _, m := range []Movement{Hold, Settle, Release, Restore, Suspend} {
 		fmt.Fprintf(&b, "| %s | %s |\n", m, who[key("Movement", m)])
 	}
 	golden(t, filepath.Join("..", "..", "docs", "states.md"), b.Bytes())

@@ -5,6 +5,7 @@ package session
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/payoutd/payoutd/instrument"
@@ -101,6 +102,9 @@ type Payout struct {
 	Alarmed   bool
 	Info      TransactionInfo
 	Failure   *Failure // on failed and cancelled
+	// Refunds is every return that a rail has told of, in the order in which it
+	// came, those that booked nothing as well.
+	Refunds []Refund
 
 	CreatedAt  time.Time
 	SentAt     time.Time // when the intent was last committed; zero before
@@ -144,5 +148,8 @@ type Failure struct {
 func (s *Session) Clone() *Session {
 	c := *s
 	c.Payouts = append([]Payout(nil), s.Payouts...)
+	for i := range c.Payouts {
+		c.Payouts[i].Refunds = slices.Clone(c.Payouts[i].Refunds)
+	}
 	return &c
 }

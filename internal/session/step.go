@@ -60,7 +60,7 @@ const (
 	Hold    Movement = "hold"    // available → held: the amount and our fee
 	Settle  Movement = "settle"  // held → clearing (amount) and fees (fee)
 	Release Movement = "release" // held → available: all of it
-	Refund  Movement = "return"  // clearing → available
+	Restore Movement = "return"  // clearing → available, and the fee where the project gives it back
 	Suspend Movement = "suspend" // suspense → clearing: paid after it was released
 )
 
@@ -114,7 +114,7 @@ var steps = map[State]map[Event]Step{
 		Resend:  {Sent, None, Silent},
 	},
 	Paid: {
-		Return:  {Returned, Refund, PaymentRefunded},
+		Return:  {Returned, Restore, PaymentRefunded},
 		Decline: {Disputed, None, Silent}, // paid, says the rail, and then not
 	},
 	Failed: {

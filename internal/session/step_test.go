@@ -146,7 +146,7 @@ func (l *life) book(m Movement) {
 		l.releases++
 		l.held -= l.amount + l.fee
 		l.available += l.amount + l.fee
-	case Refund:
+	case Restore:
 		l.refunds++
 		l.clearing -= l.amount
 		l.available += l.amount

@@ -81,6 +81,9 @@ type Store interface {
 	// Events reads webhook events by session and N, without bodies and without
 	// waiting for any Commit.
 	Events(ctx context.Context, q EventQuery) ([]webhook.Event, error)
+	// FindAttempt finds what a rail knows by our reference, in whichever project;
+	// fault.NotFound if it was never promised to the rail.
+	FindAttempt(ctx context.Context, rail, reference string) (Attempt, error)
 	// Deliveries reads the delivery log of a session, oldest first.
 	Deliveries(ctx context.Context, k SessionKey) ([]webhook.Attempt, error)
 	// Alarms reads the newest alarms, newest first.
@@ -148,8 +151,9 @@ type EventQuery struct {
 	Limit    int      // at most so many
 }
 
-// KeyRef names an idempotency key. Partners' keys have the scope ScopeAPI and
-// deposits' references ScopeDeposit, so that neither takes the other's.
+// KeyRef names an idempotency key. Partners' keys, the references of deposits
+// and those of what rails tell have scopes of their own, so that none takes
+// another's.
 type KeyRef struct {
 	Project id.Project
 	Scope   string
@@ -160,6 +164,7 @@ type KeyRef struct {
 const (
 	ScopeAPI     = "api"
 	ScopeDeposit = "deposit"
+	ScopeReturn  = "return" // a rail's name of a return; without a project where its payout is not known
 )
 
 // KeyRecord is a burnt idempotency key. It never expires.

@@ -141,6 +141,9 @@ func appendPayout(b []byte, o *session.Payout, v session.Version, p *partner.Pro
 	if shown.Payout == "failed" && o.Failure != nil {
 		b = appendError(b, o.Failure.Code, o.Failure.Text)
 	}
+	if r := o.Refund(); r != nil {
+		b = appendRefund(b, r)
+	}
 	return append(b, '}')
 }
 
@@ -187,6 +190,19 @@ func appendInstrument(b []byte, i *instrument.Instrument) []byte {
 		b = append(b, '}')
 	}
 	return append(b, "}}"...)
+}
+
+// appendRefund appends refunds: the one that the partner has the money of again
+// (core §2.9).
+func appendRefund(b []byte, r *session.Refund) []byte {
+	b = appendName(b, "refunds")
+	b = append(b, `[{"id":"rf_`...)
+	b = strconv.AppendInt(b, int64(r.ID), 10)
+	b = append(b, `","status":"accepted"`...)
+	b = appendTime(b, "created_at", r.CreatedAt)
+	b = appendTime(b, "finished_at", r.FinishedAt)
+	b = appendAmount(b, amountDetails, r.Amount)
+	return append(b, "}]"...)
 }
 
 // appendFees appends amounts: net reaches the recipient, gross leaves the

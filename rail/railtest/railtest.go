@@ -51,6 +51,9 @@ type Harness struct {
 	// Executions counts how often money moved for a reference, in the outside
 	// world's own books. nil leaves the count to the rail's word.
 	Executions func(t *testing.T, reference string) int
+	// Returned makes the outside give a payment back that succeeded; nil for a
+	// rail that is no rail.Returner.
+	Returned func(t *testing.T, reference string)
 	// Numbers are the card numbers of the payouts: nothing the rail says holds one.
 	Numbers []string
 }
@@ -76,11 +79,12 @@ func Run(t *testing.T, open func(*testing.T) Harness) {
 		{"EndedContext", endedContext},
 		{"LeftInTheMiddle", leftInTheMiddle},
 		{"NumberThatDoesNotOpen", numberDoesNotOpen},
+		{"ReturnsAreGivenUntilTaken", returnsAreGiven},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			h := open(t)
-			s := &suite{Harness: h}
+			s := &suite{Harness: h, bare: h.Rail}
 			s.Rail = &listener{t, h.Rail, h.Numbers}
 			c.run(t, s)
 		})
@@ -88,7 +92,10 @@ func Run(t *testing.T, open func(*testing.T) Harness) {
 }
 
 // suite is one case's harness.
-type suite struct{ Harness }
+type suite struct {
+	Harness
+	bare rail.Rail // without the listener
+}
 
 var references atomic.Int64
 
@@ -105,7 +112,8 @@ func (s *suite) restart(t *testing.T) bool {
 	if s.Restart == nil {
 		return false
 	}
-	s.Rail = &listener{t, s.Restart(t), s.Numbers}
+	s.bare = s.Restart(t)
+	s.Rail = &listener{t, s.bare, s.Numbers}
 	return true
 }
 

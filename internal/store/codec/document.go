@@ -6,6 +6,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/payoutd/payoutd/instrument"
+	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/money"
 )
@@ -79,10 +80,27 @@ type progress struct {
 	Alarmed    bool                    `json:"alarmed,omitzero"`
 	SentAt     int64                   `json:"sent_at,omitzero"`
 	FinishedAt int64                   `json:"finished_at,omitzero"`
+	Refunds    []refund                `json:"refunds,omitzero"`
+}
+
+// refund is the stored form of session.Refund.
+type refund struct {
+	ID         id.Refund            `json:"id"`
+	Status     session.RefundStatus `json:"status"`
+	Reference  string               `json:"reference"`
+	Amount     money.Amount         `json:"amount"`
+	Fee        int64                `json:"fee,omitzero"`
+	At         int64                `json:"at"`
+	CreatedAt  int64                `json:"created_at"`
+	FinishedAt int64                `json:"finished_at,omitzero"`
 }
 
 // EncodeProgress gives what changes in a payout, but for its state.
 func EncodeProgress(p *session.Payout) (string, error) {
+	var refunds []refund
+	for _, r := range p.Refunds {
+		refunds = append(refunds, refund{r.ID, r.Status, r.Reference, r.Amount, r.Fee, Micros(r.At), Micros(r.CreatedAt), Micros(r.FinishedAt)})
+	}
 	b, err := json.Marshal(&progress{
 		Fee:        p.Fee,
 		Rail:       p.Rail,
@@ -95,6 +113,7 @@ func EncodeProgress(p *session.Payout) (string, error) {
 		Alarmed:    p.Alarmed,
 		SentAt:     Micros(p.SentAt),
 		FinishedAt: Micros(p.FinishedAt),
+		Refunds:    refunds,
 	})
 	return string(b), err
 }
@@ -111,5 +130,12 @@ func DecodeProgress(text []byte, p *session.Payout) error {
 	p.Info, p.Failure = doc.Info, doc.Failure
 	p.UnclearAt, p.Alarmed = Instant(doc.UnclearAt), doc.Alarmed
 	p.SentAt, p.FinishedAt = Instant(doc.SentAt), Instant(doc.FinishedAt)
+	p.Refunds = nil
+	for _, r := range doc.Refunds {
+		p.Refunds = append(p.Refunds, session.Refund{
+			ID: r.ID, Status: r.Status, Reference: r.Reference, Amount: r.Amount, Fee: r.Fee,
+			At: Instant(r.At), CreatedAt: Instant(r.CreatedAt), FinishedAt: Instant(r.FinishedAt),
+		})
+	}
 	return nil
 }

@@ -15,9 +15,13 @@ import (
 )
 
 const (
-	selectSession    = codec.SessionsWithPayouts + ` WHERE s.project = $1 AND s.id = $2 ORDER BY p.no`
-	selectBook       = `SELECT ` + codec.BookColumns + ` FROM books b WHERE b.project = $1`
-	selectCard       = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = $1 AND id = $2`
+	selectSession = codec.SessionsWithPayouts + ` WHERE s.project = $1 AND s.id = $2 ORDER BY p.no`
+	selectBook    = `SELECT ` + codec.BookColumns + ` FROM books b WHERE b.project = $1`
+	selectCard    = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = $1 AND id = $2`
+	// One look-up in each project: returns are few, and an index for them would
+	// have to be written with every payout.
+	selectAttempt = `SELECT ` + codec.AttemptColumns + ` FROM projects p
+		JOIN attempts a ON a.project = p.id AND a.rail = $1 AND a.reference = $2 ORDER BY a.no DESC LIMIT 1`
 	selectDeliveries = `SELECT ` + codec.DeliveryColumns + ` FROM deliveries
 		WHERE project = $1 AND session = $2 ORDER BY at, n, no`
 	// An empty list of statuses is all of them; a session or a time of 0 is no bound.
@@ -78,6 +82,19 @@ func (s *Store) Events(ctx context.Context, q store.EventQuery) ([]webhook.Event
 		return nil, failed(err, "read the events of %s", q.Project)
 	}
 	return events, nil
+}
+
+// FindAttempt implements store.Store.
+func (s *Store) FindAttempt(ctx context.Context, rail, reference string) (found store.Attempt, err error) {
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, selectAttempt, rail, reference)
+		found, err = one(all(rows, err, codec.ScanAttempt))
+		return err
+	})
+	if err != nil {
+		return store.Attempt{}, failed(err, "find the attempt of a reference of the rail %s", rail)
+	}
+	return found, nil
 }
 
 // Deliveries implements store.Store.

@@ -17,6 +17,11 @@ const (
 	selectBook    = `SELECT ` + codec.BookColumns + ` FROM books b WHERE b.project = ?`
 	selectCard    = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = ? AND id = ?`
 
+	// One look-up in each project: returns are few, and an index for them would
+	// have to be written with every payout.
+	selectAttempt = `SELECT ` + codec.AttemptColumns + ` FROM projects p
+		CROSS JOIN attempts a ON a.project = p.id AND a.rail = ? AND a.reference = ? ORDER BY a.no DESC LIMIT 1`
+
 	selectDeliveries = `SELECT ` + codec.DeliveryColumns + ` FROM deliveries WHERE project = ? AND session = ? ORDER BY at, n, no`
 	// An empty list of statuses is all of them; a session or a time of 0 is no bound.
 	selectEvents = `SELECT ` + codec.OutboxColumns + ` FROM events e
@@ -72,6 +77,16 @@ func (s *Store) Events(ctx context.Context, q store.EventQuery) ([]webhook.Event
 		return nil, s.failed(err, "read the events of %s", q.Project)
 	}
 	return events, nil
+}
+
+// FindAttempt implements store.Store.
+func (s *Store) FindAttempt(ctx context.Context, rail, reference string) (store.Attempt, error) {
+	rows, err := s.readers.QueryContext(ctx, selectAttempt, rail, reference)
+	a, err := one(all(rows, err, codec.ScanAttempt))
+	if err != nil {
+		return store.Attempt{}, s.failed(err, "find the attempt of a reference of the rail %s", rail)
+	}
+	return a, nil
 }
 
 // Deliveries implements store.Store.

@@ -360,6 +360,10 @@ func (h *history) changes(t testing.TB, rows *store.Rows) *store.Changes {
 			tell(session.PaymentFinished, webhook.Pending)
 			if state == session.Returned {
 				of(ledger.Return(historyMinor, historyFee, p.Rail))
+				p.Refunds = []session.Refund{{
+					ID: id.Refund(h.next()), Status: session.RefundBooked, Reference: "R-1", Fee: historyFee,
+					Amount: *p.Details.Amount, At: noon, CreatedAt: noon, FinishedAt: noon,
+				}}
 				tell(session.PaymentRefunded, webhook.GivenUp)
 			}
 		case session.Cancelled:

@@ -467,11 +467,35 @@ func missingRowsAreNotFound(b *bed) {
 	for name, read := range map[string]func() error{
 		"session": func() error { _, err := b.Session(b.ctx, store.SessionKey{Project: "p", Session: 1}); return err },
 		"book":    func() error { _, err := b.Book(b.ctx, "nobody"); return err },
+		"attempt": func() error { _, err := b.FindAttempt(b.ctx, "rail", "po_1"); return err },
 		"card":    func() error { _, err := b.Card(b.ctx, "p", 1); return err },
 		"setting": func() error { _, err := b.Setting(b.ctx, "name"); return err },
 		"project": func() error { return b.UpdateProject(b.ctx, partner.Project{ID: "nobody", Revision: 1}) },
 	} {
 		b.refused(read(), fault.NotFound, name)
+	}
+}
+
+// attemptsAreFoundByReference looks for what a rail names, which knows no project.
+func attemptsAreFoundByReference(b *bed) {
+	attempt := func(p id.Project, rail string, no int) store.Attempt {
+		return store.Attempt{
+			Project: p, Session: 7, Payout: id.Payout(no), No: no, Rail: rail, Reference: "po_1", Outcome: store.AttemptDeclined, SentAt: noon,
+		}
+	}
+	b.project("p", 0)
+	b.project("q", 0)
+	b.write(func(c *store.Changes) {
+		c.Attempts = append(c.Attempts, attempt("q", "cards", 1), attempt("q", "cards", 2), attempt("p", "banks", 1))
+	})
+	for rail, want := range map[string]store.Attempt{"cards": attempt("q", "cards", 2), "banks": attempt("p", "banks", 1)} {
+		got, err := b.FindAttempt(b.ctx, rail, "po_1")
+		b.must(err)
+		same(b, "attempt", got, want)
+	}
+	for name, of := range map[string][2]string{"other rail": {"wallets", "po_1"}, "other reference": {"cards", "po_11"}} {
+		_, err := b.FindAttempt(b.ctx, of[0], of[1])
+		b.refused(err, fault.NotFound, name)
 	}
 }
 

@@ -51,6 +51,7 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"ReadsDoNotWait", readsDoNotWait},
 		{"OtherProjectsAreInvisible", otherProjectsAreInvisible},
 		{"MissingRowsAreNotFound", missingRowsAreNotFound},
+		{"AttemptsAreFoundByReference", attemptsAreFoundByReference},
 		{"DeliveriesOldestFirst", deliveriesOldestFirst},
 		{"AlarmsNewestFirst", alarmsNewestFirst},
 
