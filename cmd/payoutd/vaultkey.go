@@ -192,7 +192,12 @@ func (c *vaultKeyPromoteCommand) Run(ctx context.Context, p *program, g *global)
 type vaultKeyDropCommand struct{ keyOut }
 
 func (c *vaultKeyDropCommand) Run(ctx context.Context, p *program, g *global) error {
-	return p.changeKeys(ctx, g, c.Out, admin.KeyDrop, vault.Keys.Drop)
+	return p.changeKeys(ctx, g, c.Out, admin.KeyDrop, func(k vault.Keys) (vault.Keys, error) {
+		if !k.Several() {
+			return k, misused("vault key drop: there is one key only, which everything is under")
+		}
+		return k.Drop()
+	})
 }
 
 // changeKeys rewrites the vault key file, once the step is in the audit log. A
