@@ -82,6 +82,7 @@ type Payout struct {
 	Details      *Details         `json:"payout_details,omitempty"` // card numbers are masked
 	Amount       *Amount          `json:"amount_details,omitempty"` // nil of an FPS verification
 	Amounts      *Amounts         `json:"amounts,omitempty"`
+	Conversion   *Conversion      `json:"exchange,omitempty"` // of an amount in foreign currency
 	Participants *Participants    `json:"participant_details,omitempty"`
 	Fiscal       json.RawMessage  `json:"fiscalization_details,omitempty"`
 	Interaction  json.RawMessage  `json:"customer_interaction,omitempty"`
@@ -142,6 +143,17 @@ type Amounts struct {
 	Net   *Amount `json:"net,omitempty"`   // what the recipient gets
 	Gross *Amount `json:"gross,omitempty"` // what leaves the balance
 	Fee   *Fee    `json:"fee,omitempty"`
+}
+
+// Conversion is how a payout that was asked for in foreign currency became
+// roubles, where the project is shown it. It is payoutd's own.
+type Conversion struct {
+	Source      *Amount   `json:"source"`      // as it was asked for
+	Destination *Amount   `json:"destination"` // roubles
+	Rate        string    `json:"fx_rate"`     // roubles for one unit, a decimal number
+	RateSource  string    `json:"rate_source"`
+	RateTime    time.Time `json:"rate_time"`
+	ReservedTo  time.Time `json:"reserved_to"` // the rate is locked until then
 }
 
 // Fee is what the payout costs the project.

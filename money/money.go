@@ -5,6 +5,7 @@ package money
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -71,6 +72,27 @@ func (a Amount) Add(b Amount) (Amount, error) {
 func AddMinor(a, b int64) (int64, bool) {
 	sum := a + b
 	return sum, (sum > a) == (b > 0)
+}
+
+// ScaleHalfUp is minor·by/of in whole minor units, exact until its one rounding,
+// where a half goes up. It is how fees and exchange rates are rounded.
+// ErrOverflow if it does not fit, ErrFormat unless minor and by are zero or more
+// and of is more than zero.
+func ScaleHalfUp(minor, by, of int64) (int64, error) {
+	if minor < 0 || by < 0 || of <= 0 {
+		return 0, fmt.Errorf("%d·%d/%d: %w", minor, by, of, ErrFormat)
+	}
+	high, low := bits.Mul64(uint64(minor), uint64(by))
+	low, carry := bits.Add64(low, uint64(of)/2, 0)
+	high += carry
+	if high >= uint64(of) { // the quotient would take more than 64 bits
+		return 0, fmt.Errorf("%d·%d/%d: %w", minor, by, of, ErrOverflow)
+	}
+	scaled, _ := bits.Div64(high, low, uint64(of))
+	if scaled > 1<<63-1 {
+		return 0, fmt.Errorf("%d·%d/%d: %w", minor, by, of, ErrOverflow)
+	}
+	return int64(scaled), nil
 }
 
 // String prints the major unit with all decimals: "125.50 RUB".

@@ -20,6 +20,7 @@ import (
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/payout"
+	"github.com/payoutd/payoutd/internal/rate"
 	"github.com/payoutd/payoutd/internal/relocate"
 	"github.com/payoutd/payoutd/internal/sandbox"
 	"github.com/payoutd/payoutd/internal/store"
@@ -63,6 +64,7 @@ type purpose struct {
 	// roles are what the engine does in the background; a command's has none, and
 	// leaves what it makes to the nodes.
 	roles []string
+	rates rateFlags
 }
 
 // open opens the installation in f, or makes one if it may; errNone if there is
@@ -106,6 +108,14 @@ func open(ctx context.Context, f folder, log *slog.Logger, why purpose) (_ *inst
 	}
 	if why.simulated {
 		options.Rails, options.Sandbox, options.QueryGapMax = i.world.Rails(), true, sandboxQueryGap
+		options.Rates = sandbox.Rates(i.clock)
+	}
+	if why.rates.Rates != "" {
+		if options.Rates, err = rate.NewFeed(rate.FeedOptions{
+			Place: why.rates.Rates, AgeMax: why.rates.RatesMaxAge, Now: i.clock.Now, Log: log,
+		}); err != nil {
+			return nil, err
+		}
 	}
 	if i.engine, err = payout.New(ctx, options); err != nil {
 		return nil, err

@@ -39,6 +39,9 @@ type settingFlags struct {
 	ReturnFee            *string           `placeholder:"POLICY" help:"Our fee when the recipient's bank gives the money back: keep, return."`
 	ReturnWindow         *time.Duration    `placeholder:"TIME" help:"How long a payout may come back without an alarm; 0 for 5 days or 7 business days."`
 	Credit               *string           `placeholder:"ROUBLES" help:"How far the balance may go below zero."`
+	Rate                 map[string]string `placeholder:"CURRENCY=RATE" help:"Let payouts be asked for in a foreign currency, such as usd=81.25 by agreement, or usd=daily by the server's --rates; none takes it away. Other currencies keep theirs."`
+	RateLock             *time.Duration    `placeholder:"TIME" help:"How long a quoted rate is kept for confirm (new projects: 30m)."`
+	ShowRates            *bool             `negatable:"" help:"Show amount, rate and its source in payouts in foreign currency."`
 	ControlKey           *string           `placeholder:"MODE" help:"Control key of accounts: off, warn, reject."`
 	INNCheck             *string           `name:"inn-check" placeholder:"MODE" help:"Check digits of an INN: off, warn, reject."`
 	AccountPrefix        *string           `placeholder:"MODE" help:"Kind of account: off, warn, reject."`
@@ -60,6 +63,7 @@ func (f *settingFlags) settings() (admin.Settings, error) {
 		Webhook: f.Webhook, AllowPrivateWebhooks: f.AllowPrivateWebhooks, Retry: f.Retry, WebhookNames: f.WebhookNames,
 		ServerKey: f.ServerKey, SingleRequest: f.SingleRequest, ConfirmTimeout: (*partner.Duration)(f.ConfirmTimeout),
 		Fees: f.Fee, ShowFees: f.ShowFees, ReturnFee: f.ReturnFee, ReturnWindow: (*partner.Duration)(f.ReturnWindow), Credit: f.Credit,
+		Rates: f.Rate, RateLock: (*partner.Duration)(f.RateLock), ShowRates: f.ShowRates,
 		Partner: f.Partner, PublicTokenLife: (*partner.Duration)(f.PublicTokenLife), TokenLife: (*partner.Duration)(f.TokenLife),
 		CardIDs: f.CardIDs, AccountTokens: f.AccountTokens, Elements: f.TokenizeElements,
 		ControlKey: f.ControlKey, INNCheck: f.INNCheck, AccountPrefix: f.AccountPrefix,
@@ -291,6 +295,10 @@ func (p *program) showProject(q admin.Project) error {
 	for _, method := range slices.Sorted(maps.Keys(s.Fees)) {
 		fees = append(fees, method+"="+s.Fees[method])
 	}
+	rates := make([]string, 0, len(s.Rates))
+	for _, currency := range slices.Sorted(maps.Keys(s.Rates)) {
+		rates = append(rates, currency+"="+s.Rates[currency])
+	}
 	return p.table(func(row func(...any)) {
 		row("project", q.ID)
 		row("wallet", q.Wallet)
@@ -320,6 +328,9 @@ func (p *program) showProject(q admin.Project) error {
 		row("--return-fee", *s.ReturnFee)
 		row("--return-window", orUsual(time.Duration(*s.ReturnWindow)))
 		row("--credit", *s.Credit+" rub")
+		row("--rate", orNone(strings.Join(rates, " "))+" (a sandbox adds usd and eur)")
+		row("--rate-lock", time.Duration(*s.RateLock))
+		row("--show-rates", *s.ShowRates)
 		row("--partner", *s.Partner)
 		row("--public-token-life", time.Duration(*s.PublicTokenLife))
 		row("--token-life", orTenYears(time.Duration(*s.TokenLife)))

@@ -61,7 +61,14 @@ type serveFlags struct {
 	TLSCert      string         `name:"tls-cert" placeholder:"FILE" help:"Certificate chain in PEM; with --tls-key."`
 	TLSKey       string         `name:"tls-key" placeholder:"FILE" help:"Private key of the certificate in PEM."`
 	DrainDelay   *time.Duration `placeholder:"TIME" help:"How long to go on serving after a signal, with /readyz at 503 (default: 5s on PostgreSQL, 0s on SQLite)."`
-	DrainTimeout time.Duration  `default:"10s" help:"How long requests under way may take after that."`
+	rateFlags
+	DrainTimeout time.Duration `default:"10s" help:"How long requests under way may take after that."`
+}
+
+// rateFlags say where rates come from that no agreement fixes.
+type rateFlags struct {
+	Rates       string        `placeholder:"FILE|URL" help:"Rates of foreign currencies: the Bank of Russia's XML or JSON; in a URL, {date} is today's date in Moscow as dd/mm/yyyy."`
+	RatesMaxAge time.Duration `default:"96h" placeholder:"TIME" help:"How old rates may be."`
 }
 
 type serveCommand struct{ serveFlags }
@@ -109,6 +116,9 @@ func (c *serveFlags) check(db database) error {
 	}
 	if c.drainDelay(db) < 0 {
 		return misused("--drain-delay: want a time such as 5s, or 0s for none")
+	}
+	if c.RatesMaxAge <= 0 {
+		return misused("--rates-max-age: want a time above zero, such as 96h")
 	}
 	if _, err := c.widgetProxies(); err != nil {
 		return err
@@ -190,7 +200,7 @@ func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags
 		opened = append(opened, s.widgets)
 		s.widgetURL = address(s.widgets, flags.TLSCert != "")
 	}
-	if s.installation, err = openPatiently(ctx, f, log, purpose{may: mayMake, simulated: flags.SandboxRails, railsNoSync: flags.RailsNoSync, roles: flags.Roles}); err != nil {
+	if s.installation, err = openPatiently(ctx, f, log, purpose{may: mayMake, simulated: flags.SandboxRails, railsNoSync: flags.RailsNoSync, roles: flags.Roles, rates: flags.rateFlags}); err != nil {
 		return nil, err
 	}
 	opened = append(opened, closer(s.close))

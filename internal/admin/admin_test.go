@@ -184,6 +184,7 @@ func TestSettings(t *testing.T) {
 		Webhook: is("https://acme.example/hook"), Retry: is("short"), WebhookNames: is("v2"), ServerKey: is("p256"),
 		SingleRequest: &yes, ConfirmTimeout: timeout(time.Minute), Methods: &[]string{"wallet", "card", "card"},
 		Fees: map[string]string{"card": "1.5%>=30.00"}, ShowFees: &yes, Credit: is("50.00"),
+		Rates: map[string]string{"usd": "81.25", "EUR": "daily"}, RateLock: timeout(10 * time.Minute), ShowRates: &yes,
 		ControlKey: is("warn"), INNCheck: is("reject"), AccountPrefix: is("warn"),
 	}
 	if _, err := c.Set(t.Context(), SetRequest{"acme", good}); err != nil {
@@ -191,7 +192,8 @@ func TestSettings(t *testing.T) {
 	}
 	caller, _ := engine.Caller("acme")
 	if p := caller.Project; !p.SingleRequest || !p.RetryShort || p.WebhookNames != 2 || p.ServerKey != partner.P256 || p.Credit != 50_00 ||
-		p.Timeout() != time.Minute || len(p.Methods) != 2 || p.Methods[0] != "card" || p.INNCheck != partner.Reject || !p.ShowFees {
+		p.Timeout() != time.Minute || len(p.Methods) != 2 || p.Methods[0] != "card" || p.INNCheck != partner.Reject || !p.ShowFees ||
+		p.Rates[money.USD].Agreed != 8_125_000_000 || len(p.Rates) != 2 || p.RateLock != partner.Duration(10*time.Minute) || !p.ShowRates {
 		t.Errorf("the engine has %+v", p)
 	}
 
@@ -211,6 +213,12 @@ func TestSettings(t *testing.T) {
 		{"unknown method", Settings{Methods: &[]string{"cash"}}, `method "cash"`},
 		{"fee of an unknown method", Settings{Fees: map[string]string{"cash": "1%"}}, `method "cash"`},
 		{"fee that can't be read", Settings{Fees: map[string]string{"card": "1,5%"}}, "fee"},
+		{"rate of the rouble", Settings{Rates: map[string]string{"rub": "1"}}, "want a foreign currency"},
+		{"rate of an unknown currency", Settings{Rates: map[string]string{"usd": "80", "xau": "1"}}, `rate of "xau"`},
+		{"rate of nothing", Settings{Rates: map[string]string{"usd": "0"}}, "want roubles such as 81.25"},
+		{"rate with a comma", Settings{Rates: map[string]string{"usd": "81,25"}}, "want roubles such as 81.25"},
+		{"no lock of a rate", Settings{RateLock: timeout(0)}, "rate lock 0s"},
+		{"too long a lock of a rate", Settings{RateLock: timeout(25 * time.Hour)}, "1m to 24h"},
 		{"negative credit", Settings{Credit: is("-1.00")}, "credit"},
 		{"widget in a page without TLS", Settings{WidgetOrigins: &[]string{"https://a.example", "http://b.example"}}, `widget origin "http://b.example": want https`},
 		{"unknown mode", Settings{INNCheck: is("on")}, "off, reject, warn"},
@@ -225,7 +233,11 @@ func TestSettings(t *testing.T) {
 		})
 	}
 
-	// What is not named stays; a fee of none takes it away.
+	// What is not named stays; a fee or a rate of none takes it away.
+	if shown, err := c.Set(t.Context(), SetRequest{"acme", Settings{Rates: map[string]string{"usd": "none"}}}); err != nil ||
+		len(shown.Settings.Rates) != 1 || shown.Settings.Rates["eur"] != "daily" || time.Duration(*shown.Settings.RateLock) != 10*time.Minute {
+		t.Errorf("%+v, %v", shown.Settings, err)
+	}
 	shown, err := c.Set(t.Context(), SetRequest{"acme", Settings{Fees: map[string]string{"fps": "10.00", "card": "none"}}})
 	if err != nil || len(shown.Settings.Fees) != 1 || shown.Settings.Fees["fps"] != "10.00" || !*shown.Settings.SingleRequest {
 		t.Errorf("%+v, %v", shown.Settings, err)

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/rate"
 	"github.com/payoutd/payoutd/internal/webhook"
 	"github.com/payoutd/payoutd/money"
 )
@@ -37,6 +39,12 @@ type Settings struct {
 	// ReturnWindow is whole seconds, 1h to 365 days, or 0 for the usual.
 	ReturnWindow *partner.Duration `json:"return_window,omitempty"`
 	Credit       *string           `json:"credit,omitempty"` // roubles
+
+	// Rates by currency, in the form of rate.ParseTerms; in a request, those of
+	// other currencies stay, and "none" takes one away.
+	Rates     map[string]string `json:"rates,omitempty"`
+	RateLock  *partner.Duration `json:"rate_lock,omitempty"` // whole seconds, 1m to 24h
+	ShowRates *bool             `json:"show_rates,omitempty"`
 
 	ControlKey    *string `json:"control_key,omitempty"` // "off", "warn" or "reject", as the next two
 	INNCheck      *string `json:"inn_check,omitempty"`
@@ -66,6 +74,12 @@ const (
 const (
 	returnWindowMin = time.Hour
 	returnWindowMax = 365 * 24 * time.Hour
+)
+
+// Bounds of the lock of a rate. The upper one bounds what a moving rate can cost.
+const (
+	rateLockMin = time.Minute
+	rateLockMax = 24 * time.Hour
 )
 
 // Bounds of the lives of tokens.
@@ -161,6 +175,19 @@ func (s Settings) changes() []change {
 				return fault.New(fault.Invalid, "credit %q: want roubles such as 5000.00, or 0", *s.Credit)
 			}
 			p.Credit = a.Minor
+			return nil
+		}},
+		{"rates", len(s.Rates) > 0, func(p *partner.Project) error { return rates(p, s.Rates) }},
+		{"rate_lock", s.RateLock != nil, func(p *partner.Project) error {
+			d := time.Duration(*s.RateLock)
+			if d < rateLockMin || d > rateLockMax || d%time.Second != 0 {
+				return fault.New(fault.Invalid, "rate lock %s: want whole seconds, 1m to 24h", d)
+			}
+			p.RateLock = *s.RateLock
+			return nil
+		}},
+		{"show_rates", s.ShowRates != nil, func(p *partner.Project) error {
+			p.ShowRates = *s.ShowRates
 			return nil
 		}},
 		{"control_key", s.ControlKey != nil, func(p *partner.Project) error { return mode(&p.ControlKey, "control key", *s.ControlKey) }},
@@ -312,6 +339,27 @@ func fees(p *partner.Project, said map[string]string) error {
 	return nil
 }
 
+// rates puts rates by currency into a project.
+func rates(p *partner.Project, said map[string]string) error {
+	all := map[money.Currency]rate.Terms{}
+	maps.Copy(all, p.Rates)
+	for _, code := range slices.Sorted(maps.Keys(said)) {
+		c, err := money.ParseCurrency(code)
+		if err != nil || c == money.RUB {
+			return fault.New(fault.Invalid, "rate of %q: want a foreign currency such as usd or eur", code)
+		}
+		if said[code] == "none" {
+			delete(all, c)
+			continue
+		}
+		if all[c], err = rate.ParseTerms(said[code]); err != nil {
+			return fault.Wrap(fault.Invalid, err, "rate of %s: %q: want roubles such as 81.25, or daily, or none", c.Lower(), said[code])
+		}
+	}
+	p.Rates = all
+	return nil
+}
+
 // settingsOf says a project's settings, defaults included.
 func settingsOf(p *partner.Project) Settings {
 	said := func(word, otherwise string) *string {
@@ -338,6 +386,11 @@ func settingsOf(p *partner.Project) Settings {
 	for k, f := range p.Fees {
 		fees[string(k)] = f.String()
 	}
+	rates := map[string]string{}
+	for c, t := range p.Rates {
+		rates[c.Lower()] = t.String()
+	}
+	lock := partner.Duration(p.RateEnd(time.Time{}).Sub(time.Time{}))
 	credit := roubles(p.Credit)
 	owner, publicLife := string(p.Owner()), partner.Duration(p.PublicTokenEnd(time.Time{}).Sub(time.Time{}))
 	origins := append([]string{}, p.WidgetOrigins...)
@@ -346,6 +399,7 @@ func settingsOf(p *partner.Project) Settings {
 		ServerKey: said(string(p.ServerKey), string(partner.RSA)), SingleRequest: &p.SingleRequest, ConfirmTimeout: &timeout,
 		Methods: &methods, Fees: fees, ShowFees: &p.ShowFees, ReturnFee: &returnFee, ReturnWindow: &p.ReturnWindow, Credit: &credit,
 		Partner: &owner, PublicTokenLife: &publicLife, TokenLife: &p.TokenLife, CardIDs: &p.CardIDs, AccountTokens: &p.AccountTokens, Elements: &p.Elements,
+		Rates: rates, RateLock: &lock, ShowRates: &p.ShowRates,
 		ControlKey:    said(string(p.ControlKey), string(partner.Off)),
 		INNCheck:      said(string(p.INNCheck), string(partner.Off)),
 		AccountPrefix: said(string(p.AccountPrefix), string(partner.Off)),

@@ -34,6 +34,7 @@ type Engine interface {
 	Status(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 	Balance(ctx context.Context, c payout.Call) (payout.Answer, error)
 	PublicToken(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
+	Calculate(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 	TokenInfo(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 	Tokenize(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 	TokenizeElements(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)

@@ -22,6 +22,7 @@ import (
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/payout"
+	"github.com/payoutd/payoutd/internal/rate"
 	"github.com/payoutd/payoutd/internal/sandbox"
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/store/sqlite"
@@ -92,6 +93,15 @@ func clients() []client {
 			ID: "hazel", Wallet: "4478", Methods: instrument.Kinds, Partner: "acme", Elements: true, CardIDs: true, AccountTokens: true,
 			TokenLife: partner.Duration(365 * 24 * time.Hour), Credit: 10_000_00, // no deposit, which would take a number
 		}, "", []string{"hazel"}, nil},
+		{partner.Project{
+			ID: "ivy", Wallet: "4479", Methods: instrument.Kinds, Credit: 1_000_000_00,
+			Rates: map[money.Currency]rate.Terms{money.USD: {Agreed: 80_50_000_000}},
+		}, "", []string{"ivy"}, nil},
+		{partner.Project{
+			ID: "juniper", Wallet: "4480", Methods: instrument.Kinds, Credit: 1_000_000_00, SingleRequest: true,
+			Rates: map[money.Currency]rate.Terms{money.EUR: {}, money.USD: {}}, RateLock: partner.Duration(10 * time.Minute), ShowRates: true,
+			Fees: fees, ShowFees: true,
+		}, "", []string{"juniper"}, nil},
 	}
 }
 
@@ -112,6 +122,10 @@ func newProduct(t *testing.T, hooks *receiver) *product {
 	p.engine = must(payout.New(context.Background(), payout.Options{
 		Store: p.store, Vault: must(vault.New(vaultKeys())), Rails: p.world.Rails(), Log: log,
 		ServerKeys: serverKeys(), QueryGapMax: 5 * time.Second,
+		Rates: rate.Table{
+			Name: "cbr.ru", Prices: map[money.Currency]rate.Price{money.EUR: 93_75_250_000},
+			Now: func() time.Time { return began.Truncate(24 * time.Hour) },
+		},
 		Now: func() time.Time { return p.clock.Now().Add(ahead) },
 		// The clock of the numbers stands still, so that all have seven digits.
 		IDs: id.NewNodeGenerator(func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 1e6, time.UTC) }, 0),

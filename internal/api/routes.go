@@ -52,6 +52,7 @@ func routes(e Engine) []route {
 		{"token/info", v1, post, wire.OpInfo, e.TokenInfo},
 		{"tokenize", v1, post, wire.OpTokenize, e.Tokenize},
 		{"tokenize/elements", v1, post, wire.OpElements, e.TokenizeElements},
+		{"calculate", v1, post, wire.OpCalculate, e.Calculate},
 	}
 	for _, path := range notOffered {
 		verbs := post
@@ -80,7 +81,7 @@ var notOffered = []string{
 	"fiscalization", "fiscalization/cancel",
 	"recurrent/status", "recurrent/disable",
 	"subscription/cancel", "subscription/restore",
-	"sberpay/push", "calculate",
+	"sberpay/push",
 	"account_balance", "report/account_balance", "report/account_statement",
 	"bpa/session/init/payment", "cash/payout/session/init",
 }

@@ -51,7 +51,7 @@ func TestPathsAndVerbs(t *testing.T) {
 		{"head", "HEAD", "/api/v2/session/status", 405, "POST"},
 		{"options", "OPTIONS", "/api/v2/session/status", 405, "POST"},
 		{"delete on banks", "DELETE", "/api/v1/fps/banks", 405, "GET, POST"},
-		{"put on what is not offered", "PUT", "/api/v1/calculate", 405, "POST"},
+		{"put on what is not offered", "PUT", "/api/v1/sberpay/push", 405, "POST"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newServer(t)

@@ -99,7 +99,7 @@ func TestFaultsInOrder(t *testing.T) {
 			r.Header.Del(sign.HeaderSign)
 		}, "{}", 401, fault.Unidentified},
 		{"signature before offer", func(r *http.Request) {
-			r.URL.Path = "/api/v1/calculate"
+			r.URL.Path = "/api/v1/sberpay/push"
 			r.Header.Del(sign.HeaderSign)
 		}, "{}", 401, fault.Unauthenticated},
 		{"signature before key", func(r *http.Request) {
@@ -107,10 +107,10 @@ func TestFaultsInOrder(t *testing.T) {
 			r.Header.Set(sign.HeaderKey, "ключ")
 		}, "{}", 401, fault.Unauthenticated},
 		{"offer before key", func(r *http.Request) {
-			r.URL.Path = "/api/v1/calculate"
+			r.URL.Path = "/api/v1/sberpay/push"
 			r.Header.Set(sign.HeaderKey, "ключ")
 		}, "{}", 403, fault.Unauthorized},
-		{"offer before body", func(r *http.Request) { r.URL.Path = "/api/v1/calculate" }, "{", 403, fault.Unauthorized},
+		{"offer before body", func(r *http.Request) { r.URL.Path = "/api/v1/sberpay/push" }, "{", 403, fault.Unauthorized},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newServer(t, func(o *Options) { o.BodyMax = 64 })

@@ -78,7 +78,7 @@ var keys = sync.OnceValue(func() map[string]sign.PrivateKey {
 	for _, name := range []string{"acme", "cedar-1"} {
 		made[name] = must(sign.GenerateRSA())
 	}
-	for _, name := range []string{"birch", "cedar-2", "cedar-retired", "dune-retired", "elm", "fir", "gorse", "hazel", "nobody"} {
+	for _, name := range []string{"birch", "cedar-2", "cedar-retired", "dune-retired", "elm", "fir", "gorse", "hazel", "ivy", "juniper", "nobody"} {
 		made[name] = must(sign.GenerateP256())
 	}
 	return made
@@ -303,6 +303,10 @@ func (e *fakeEngine) Balance(_ context.Context, c payout.Call) (payout.Answer, e
 
 func (e *fakeEngine) PublicToken(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {
 	return e.once("PublicToken", c, r, func() ([]byte, error) { return []byte("{}"), nil })
+}
+
+func (e *fakeEngine) Calculate(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {
+	return e.once("Calculate", c, r, func() ([]byte, error) { return []byte("{}"), nil })
 }
 
 func (e *fakeEngine) TokenInfo(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {

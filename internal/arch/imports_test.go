@@ -30,8 +30,9 @@ var mayImport = map[string][]string{
 	"internal/fault": {},
 
 	// The rules of the trade, without a database or a network among them.
-	"internal/partner": {"instrument", "internal/id", "money"},
-	"internal/session": {"instrument", "internal/fault", "internal/id", "money"},
+	"internal/rate":    {"money"},
+	"internal/partner": {"instrument", "internal/id", "internal/rate", "money"},
+	"internal/session": {"instrument", "internal/fault", "internal/id", "internal/rate", "money"},
 	"internal/ledger":  {"internal/id", "money"},
 	"internal/vault":   {"instrument", "internal/fault", "internal/id"},
 	"internal/webhook": {"internal/fault", "internal/id"},
@@ -46,9 +47,9 @@ var mayImport = map[string][]string{
 
 	// JSON stands below the engine of payouts, which writes the body of a
 	// webhook in the transaction that promises it.
-	"internal/wire": {"instrument", "internal/fault", "internal/id", "internal/partner", "internal/session", "internal/vault", "money"},
+	"internal/wire": {"instrument", "internal/fault", "internal/id", "internal/partner", "internal/rate", "internal/session", "internal/vault", "money"},
 	"internal/payout": {
-		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/session",
+		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/rate", "internal/session",
 		"internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "rail", "sign",
 	},
 
@@ -56,7 +57,7 @@ var mayImport = map[string][]string{
 	"internal/api":    {"internal/fault", "internal/id", "internal/partner", "internal/payout", "internal/session", "internal/wire", "sign"},
 	"internal/widget": {"instrument", "internal/fault", "internal/partner"},
 	"internal/admin": {
-		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/payout", "internal/session",
+		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/payout", "internal/rate", "internal/session",
 		"internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "rail", "sign",
 	},
 
@@ -74,7 +75,7 @@ var mayImport = map[string][]string{
 	"internal/shop": {"internal/fault", "sign"},
 
 	// The world outside, simulated: it knows nothing of what asks it.
-	"internal/sandbox": {"instrument", "internal/fault", "internal/id", "money", "rail", "sign"},
+	"internal/sandbox": {"instrument", "internal/fault", "internal/id", "internal/rate", "money", "rail", "sign"},
 
 	// Only the binary chooses engines, connectors and settings.
 	"cmd/payoutd": {all},
@@ -88,7 +89,7 @@ var mayImport = map[string][]string{
 
 var (
 	contract = []string{
-		"internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/session", "internal/vault", "internal/webhook",
+		"internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/rate", "internal/session", "internal/vault", "internal/webhook",
 	}
 	form   = append([]string{"internal/store", "instrument", "money"}, contract...)
 	engine = append([]string{"internal/store/codec"}, form...)
@@ -108,6 +109,7 @@ var mayUse = map[string][]string{
 	"github.com/rogpeppe/go-internal":     {},
 	"github.com/tink-crypto/tink-go/v2":   {"internal/vault"},
 	"go.uber.org/goleak":                  {"internal/store/storetest", "rail/railtest"},
+	"golang.org/x/text":                   {"internal/rate"},
 	"golang.org/x/time":                   {"internal/widget"},
 	"modernc.org/sqlite":                  {"internal/sandbox", "internal/store/sqlite"},
 	"pgregory.net/rapid":                  {"internal/store/storetest", "rail/railtest"},

@@ -57,7 +57,7 @@ func environment(s *source) []string {
 }
 
 // exact are the rooms that count money.
-var exact = []string{"money", "internal/ledger", "internal/partner", "internal/session"}
+var exact = []string{"money", "internal/ledger", "internal/partner", "internal/rate", "internal/session"}
 
 // floats is the rule that money is never a floating-point number.
 func floats(s *source) []string {

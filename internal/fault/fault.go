@@ -48,6 +48,8 @@ const (
 	RoutingInternal     Code = "routing_internal_error"
 	AccountNotFound     Code = "account_not_found"
 	BindingInactive     Code = "binding_is_deactivated"
+	ProviderMinimum     Code = "amount_less_allowed_provider"
+	ProviderMaximum     Code = "provider_exceeds_amount_limit"
 )
 
 // An Error is a refusal or a failure with its code.

@@ -1,9 +1,7 @@
 package partner
 
 import (
-	"errors"
 	"fmt"
-	"math/bits"
 	"strconv"
 	"strings"
 
@@ -23,33 +21,15 @@ const million = 1_000_000
 // Of is the fee of an amount, both in kopecks, rounded half up; an error if it
 // does not fit.
 func (f Fee) Of(minor int64) (int64, error) {
-	part, err := roundHalfUp(minor, f.PPM)
+	part, err := money.ScaleHalfUp(minor, f.PPM, million)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("fee of %d: %w", minor, err)
 	}
 	sum, ok := money.AddMinor(f.Fixed, part)
 	if !ok {
 		return 0, fmt.Errorf("fee of %d: %w", minor, money.ErrOverflow)
 	}
 	return max(sum, f.Minimum), nil
-}
-
-// roundHalfUp is minor × ppm / 1,000,000 to the nearest kopeck, halves up.
-func roundHalfUp(minor, ppm int64) (int64, error) {
-	if minor < 0 || ppm < 0 {
-		return 0, errors.New("fee of a negative amount")
-	}
-	high, low := bits.Mul64(uint64(minor), uint64(ppm))
-	low, carry := bits.Add64(low, million/2, 0)
-	high += carry
-	if high >= million {
-		return 0, fmt.Errorf("fee of %d: %w", minor, money.ErrOverflow)
-	}
-	q, _ := bits.Div64(high, low, million)
-	if q > 1<<63-1 {
-		return 0, fmt.Errorf("fee of %d: %w", minor, money.ErrOverflow)
-	}
-	return int64(q), nil
 }
 
 // ParseFee reads "10.00+1.5%", "1.5%>=30.00", "10.00" or "none": a fixed part

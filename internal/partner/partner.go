@@ -7,6 +7,8 @@ import (
 
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/rate"
+	"github.com/payoutd/payoutd/money"
 )
 
 // Project is one partner project with its settings. It is stored as one JSON
@@ -43,6 +45,14 @@ type Project struct {
 	ReturnWindow Duration `json:"return_window,omitempty"`
 	// Credit lets available go below zero, kopecks.
 	Credit int64 `json:"credit,omitempty"`
+
+	// Rates are the foreign currencies in which payouts may be asked for, with
+	// where their rates come from; a sandbox adds those that it has rates of.
+	Rates map[money.Currency]rate.Terms `json:"rates,omitempty"`
+	// RateLock is how long a quoted rate is kept for confirm; 0 means 30 minutes.
+	RateLock Duration `json:"rate_lock,omitempty"`
+	// ShowRates adds exchange to payouts in foreign currency.
+	ShowRates bool `json:"show_rates,omitempty"`
 
 	// Partner owns the tokens that are issued for it, and shares them among all
 	// its projects; "" is a partner of its own, under the project's name.
@@ -107,6 +117,18 @@ func (p *Project) Timeout() time.Duration {
 		return time.Duration(p.ConfirmTimeout)
 	}
 	return ConfirmTimeoutDefault
+}
+
+// RateLockDefault is our choice: the wire reference states no life of a rate
+// (extensions §4.1).
+const RateLockDefault = 30 * time.Minute
+
+// RateEnd is until when a rate is locked that is quoted now.
+func (p *Project) RateEnd(now time.Time) time.Time {
+	if p.RateLock > 0 {
+		return now.Add(time.Duration(p.RateLock))
+	}
+	return now.Add(RateLockDefault)
 }
 
 // Owner is the partner that owns the project's tokens.

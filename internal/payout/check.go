@@ -204,6 +204,7 @@ func (c *checker) session(s *session.Session, entries []ledger.Entry, attempts [
 		if p.State == session.Returned {
 			returned++
 		}
+		c.quote(p)
 		c.money(s, p, entries)
 		c.proof(s, p, attempts)
 		c.work(s, p, tasks)
@@ -387,6 +388,26 @@ func (c *checker) money(s *session.Session, p *session.Payout, entries []ledger.
 	}
 }
 
+// quote sees that a payout in foreign currency has what it costs before its
+// money is held, by the rate that was kept with it, and that no other has one.
+func (c *checker) quote(p *session.Payout) {
+	q := p.Quote
+	switch {
+	case q == nil && !p.Foreign():
+	case q == nil && (p.State == session.Created || p.State == session.Checking || p.State == session.Failed):
+		// It was refused, or is still to be quoted.
+	case q == nil:
+		c.problem("payout %s in %s is %s without a quote", p.ID, p.Details.Amount.Currency, p.State)
+	case !p.Foreign():
+		c.problem("payout %s is not in foreign currency and has a quote", p.ID)
+	default:
+		roubles, err := q.Rate.Price.Roubles(*p.Details.Amount)
+		if err != nil || roubles != q.Amount {
+			c.problem("payout %s of %s at %s is quoted as %s", p.ID, p.Details.Amount, q.Rate.Price, q.Amount)
+		}
+	}
+}
+
 func (c *checker) same(has *ledger.Entry, want ledger.Entry) {
 	if has.Change != want.Change || has.Rail != want.Rail {
 		c.problem("payout %s: %s of %+v over %q, want %+v over %q", has.Payout, has.Kind, has.Change, has.Rail, want.Change, want.Rail)
@@ -422,6 +443,9 @@ func (c *checker) work(s *session.Session, p *session.Payout, tasks []store.Task
 	for i := range tasks {
 		if tasks[i].Payout == p.ID {
 			has += string(tasks[i].Kind)
+			if tasks[i].Kind == store.TaskExpire && p.Quote != nil && tasks[i].Due.After(p.Quote.Until) {
+				c.problem("payout %s may be confirmed until %s, its rate is locked until %s", p.ID, tasks[i].Due, p.Quote.Until)
+			}
 		}
 	}
 	if has != want {

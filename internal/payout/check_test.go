@@ -33,6 +33,11 @@ func TestCheckFindsWhatWasChangedBehindTheEngine(t *testing.T) {
 		{"failed payout made paid", `UPDATE payouts SET state = 'paid' WHERE state = 'failed'`, "has the entries"},
 		{"live payout made to end", `UPDATE payouts SET state = 'cancelled' WHERE state = 'awaiting_confirm'`, "has the entries"},
 		{"fee of a payout", `UPDATE payouts SET progress = json_set(progress, '$.fee', 1)`, "want"},
+		{"roubles of a quote", `UPDATE payouts SET progress = json_set(progress, '$.quote.amount.minor', 1) WHERE progress LIKE '%quote%'`, "is quoted as"},
+		{"price of a quote", `UPDATE payouts SET progress = json_set(progress, '$.quote.price', 8100000000) WHERE progress LIKE '%quote%'`, "is quoted as"},
+		{"quote lost", `UPDATE payouts SET progress = json_remove(progress, '$.quote') WHERE progress LIKE '%quote%'`, "without a quote"},
+		{"quote invented", `UPDATE payouts SET details = json_set(details, '$.amount.currency', 'RUB')`, "has a quote"},
+		{"lock shortened", `UPDATE payouts SET progress = json_set(progress, '$.quote.until', 1) WHERE progress LIKE '%quote%'`, "its rate is locked until"},
 		{"proof of a payment lost", `DELETE FROM attempts WHERE outcome = 'accepted'`, "0 accepted"},
 		{"proof of a payment invented", `UPDATE attempts SET outcome = 'accepted'`, "1 accepted"},
 		{"attempt left open", `UPDATE attempts SET outcome = 'open' WHERE outcome = 'declined'`, "1 open"},
@@ -103,9 +108,10 @@ func (l *lab) wantFound(do, says string) {
 	}
 }
 
-// lifeOfThree is a book with a paid, a failed and a live payout.
+// lifeOfThree is a book with a paid, a failed and a live payout, the last one in
+// foreign currency.
 func lifeOfThree(t *testing.T) *lab {
-	l := newLab(t)
+	l := newLab(t, daily)
 	l.start()
 	card := l.rails[instrument.KindCard]
 	paid := l.init(cardBody(100))
@@ -123,7 +129,7 @@ func lifeOfThree(t *testing.T) *lab {
 		t.Fatal(err)
 	}
 	l.receive(session.PaymentFinished, failed)
-	live := l.init(cardBody(100))
+	live := l.init(dollars(100))
 	l.receive(session.ReadyToConfirm, live)
 	l.clean()
 	return l

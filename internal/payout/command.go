@@ -100,7 +100,12 @@ func (t *tx) begin(s *session.Session, number id.Payout, c Call, d session.Detai
 	p := session.Payout{
 		ID: number, State: session.Created, Details: d, Rail: moves.Name(), Reference: number.String(), CreatedAt: t.now,
 	}
-	if !p.Verification() {
+	switch {
+	case p.Foreign(): // the fee is that of the roubles, which the quote will tell
+		if err := t.exchangeable(c.Project, d.Amount); err != nil {
+			return err
+		}
+	case !p.Verification():
 		fee, err := c.Project.Fees[kind].Of(p.Minor())
 		if err != nil {
 			return fault.Wrap(fault.Invalid, err, "amount_details.amount: too large")
@@ -228,7 +233,9 @@ func (w *errand) gone(t *tx, p *session.Payout) bool {
 // checked brings the rail's verdict on a recipient.
 type checked struct {
 	errand
-	refused fault.Code // "" if the payout is possible
+	quote   *session.Quote // of a payout in foreign currency
+	fee     int64          // beside quote
+	refused fault.Code     // "" if the payout is possible
 	text    string
 }
 
@@ -237,14 +244,19 @@ func (c *checked) decide(t *tx) (Answer, error) {
 	if err != nil || c.gone(t, p) {
 		return Answer{}, err
 	}
+	if c.quote != nil {
+		p.Quote, p.Fee = c.quote, c.fee
+	}
 	switch {
 	case c.refused != "":
 		err = t.step(s, p, session.Refuse, c.project, failsWith(c.refused, c.text))
 	case p.Verification():
 		err = t.step(s, p, session.Verified, c.project, nil)
+	case p.Foreign() && p.Quote == nil:
+		err = fmt.Errorf("payout %s in foreign currency has no quote", p.ID)
 	default:
 		ready := session.Ready
-		if c.project.SingleRequest {
+		if c.project.SingleRequest && !p.Foreign() { // a rate is agreed to by confirming it
 			ready = session.Proceed
 		}
 		if err = t.step(s, p, ready, c.project, nil); short(err) {

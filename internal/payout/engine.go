@@ -27,6 +27,7 @@ import (
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/ledger"
 	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/rate"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/vault"
@@ -64,8 +65,11 @@ type Options struct {
 	Rails map[instrument.Kind]rail.Rail
 	// ServerKeys sign webhooks.
 	ServerKeys map[partner.KeyType]sign.PrivateKey
-	// Sandbox gives every project every method.
+	// Sandbox gives every project every method, and every currency of Rates.
 	Sandbox bool
+	// Rates says what foreign currencies cost where no agreement does; nil says
+	// nothing.
+	Rates rate.Source
 	// Roles are what Run does on this node; nil means all of them. What a node
 	// does not do it leaves to others that share the database.
 	Roles []Role
@@ -99,6 +103,7 @@ type Engine struct {
 	byName     map[string]rail.Rail
 	serverKeys map[partner.KeyType]sign.PrivateKey
 	sandbox    bool
+	rates      rate.Source // nil for none
 	gapMax     time.Duration
 	now        func() time.Time // the product's clock, UTC, microseconds
 	real       func() time.Time
@@ -143,7 +148,7 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	}
 	e := &Engine{
 		store: o.Store, vault: o.Vault, rails: o.Rails, byName: map[string]rail.Rail{}, serverKeys: o.ServerKeys,
-		sandbox: o.Sandbox, gapMax: o.QueryGapMax, real: time.Now, log: o.Log, metrics: newMetrics(o.Metrics),
+		sandbox: o.Sandbox, rates: o.Rates, gapMax: o.QueryGapMax, real: time.Now, log: o.Log, metrics: newMetrics(o.Metrics),
 		now:  func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
 		ids:  o.IDs,
 		node: newNode(), left: make(chan struct{}, 1),
@@ -242,6 +247,9 @@ func (e *Engine) Create(ctx context.Context, c Call, r wire.Request) (Answer, er
 		return Answer{}, err
 	}
 	return e.serve(ctx, &request{Call: c, run: func(t *tx) (*session.Session, error) {
+		if err := t.exchangeable(c.Project, r.Details.Amount); err != nil {
+			return nil, err
+		}
 		s := t.draft(number, c)
 		s.Draft = r.Details
 		t.seal(card)

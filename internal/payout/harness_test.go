@@ -153,6 +153,7 @@ type lab struct {
 	engine  *Engine
 	project id.Project
 	hooks   chan hook
+	rates   *fakeRates
 	answer  func(hook) int // status of the receiver's answer
 	url     string
 	stop    func() // ends Run
@@ -175,7 +176,7 @@ func newLab(t *testing.T, change ...func(*partner.Project)) *lab {
 	l := &lab{
 		T: t, dir: t.TempDir(), clock: &testClock{}, keys: keys, server: server, project: "acme",
 		hooks: make(chan hook, 10_000), answer: func(hook) int { return http.StatusOK },
-		rails: map[instrument.Kind]*fakeRail{},
+		rails: map[instrument.Kind]*fakeRail{}, rates: &fakeRates{price: 8_050_000_000},
 	}
 	for _, k := range instrument.Kinds {
 		l.rails[k] = newFakeRail(string(k))
@@ -227,7 +228,7 @@ func (l *lab) open() {
 		rails[k] = r
 	}
 	e, err := New(context.Background(), Options{
-		Store: s, Vault: v, Rails: rails, Now: l.clock.Now, QueryGapMax: time.Second,
+		Store: s, Vault: v, Rails: rails, Now: l.clock.Now, Rates: l.rates, QueryGapMax: time.Second,
 		ServerKeys: map[partner.KeyType]sign.PrivateKey{partner.P256: l.server},
 	})
 	if err != nil {

@@ -194,7 +194,7 @@ func (t *tx) refund(s *session.Session, p *session.Payout, n int, project *partn
 		tell("return_not_possible", "%s came back of a payout by %s, which does not come back; it is in suspense",
 			r.Amount, p.Details.Instrument.Kind())
 	case r.Amount.Minor != p.Minor():
-		tell("return_other_amount", "%s came back of %s; it is in suspense", r.Amount, *p.Details.Amount)
+		tell("return_other_amount", "%s came back of %s; it is in suspense", r.Amount, *p.Amount())
 	default:
 		if project.LateReturn(p.FinishedAt, r.At) {
 			tell("return_late", "it came back after the window; it was booked all the same")

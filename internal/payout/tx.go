@@ -230,7 +230,11 @@ func taskOf(s session.State) store.TaskKind {
 func (t *tx) firstDue(p *session.Payout, project *partner.Project) time.Time {
 	switch p.State {
 	case session.Awaiting:
-		return t.now.Add(project.Timeout())
+		due := t.now.Add(project.Timeout())
+		if p.Quote != nil && p.Quote.Until.Before(due) {
+			return p.Quote.Until
+		}
+		return due
 	case session.Sent:
 		return t.now.Add(t.terms(p.Rail).SendDeadline + queryGapFirst)
 	case session.Unclear:

@@ -281,8 +281,8 @@ func guarded[T any](call func() (T, error)) (answer T, err error) {
 // opened for it, as a card is by the opener.
 func (w *taskWorker) order(ctx context.Context, p *session.Payout) (rail.Order, error) {
 	o := rail.Order{Reference: p.Reference, Destination: *p.Details.Instrument, Recipient: p.Details.Recipient}
-	if p.Details.Amount != nil {
-		o.Amount = *p.Details.Amount
+	if a := p.Amount(); a != nil {
+		o.Amount = *a
 	}
 	if a := o.Destination.Account; a != nil && a.Sealed != 0 {
 		account, err := w.account(ctx, a)
@@ -306,6 +306,16 @@ func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout) 
 	if why != nil {
 		found.refused, found.text = why.Code, why.Text
 		return w.report(ctx, found)
+	}
+	if p.Foreign() && w.now().Before(p.CreatedAt.Add(checkDeadline)) {
+		quoted, err := w.quote(ctx, with, p, found)
+		if err != nil {
+			return w.putOffCheck(ctx, with, p, "rate", err)
+		}
+		if found.refused != "" {
+			return w.report(ctx, found)
+		}
+		p = quoted
 	}
 	asks, err := w.order(ctx, p)
 	if err != nil {
@@ -333,10 +343,7 @@ func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout) 
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
-			w.log.Warn("check not answered", "rail", p.Rail, "payout", p.ID, "attempt", with.task.Attempt, "error", err)
-			now := w.now()
-			left = max(p.CreatedAt.Add(checkDeadline).Sub(now), 0) // the deadline itself is the last time to look
-			return w.report(ctx, &later{with, now.Add(min(left, w.queryGap(with.task.Attempt), checkGapMax))})
+			return w.putOffCheck(ctx, with, p, p.Rail, err)
 		case verdict.Refused != "":
 			refuse(codeOf(verdict.Refused))
 			if verdict.Text != "" {
@@ -345,6 +352,15 @@ func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout) 
 		}
 	}
 	return w.report(ctx, found)
+}
+
+// putOffCheck lets a check that was not answered be tried again; the payout's
+// deadline itself is the last time to look.
+func (w *taskWorker) putOffCheck(ctx context.Context, with errand, p *session.Payout, asked string, err error) error {
+	w.log.Warn("check not answered", "rail", asked, "payout", p.ID, "attempt", with.task.Attempt, "error", err)
+	now := w.now()
+	left := max(p.CreatedAt.Add(checkDeadline).Sub(now), 0)
+	return w.report(ctx, &later{with, now.Add(min(left, w.queryGap(with.task.Attempt), checkGapMax))})
 }
 
 // send commits the intent, then calls the rail, and commits what it says.

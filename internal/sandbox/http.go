@@ -58,7 +58,7 @@ type server struct {
 const kindWidget = "widget"
 
 func (s *server) values(http.ResponseWriter, *http.Request) (any, error) {
-	values := append(Values(), LinkValues()...)
+	values := append(append(Values(), LinkValues()...), RateValues()...)
 	if s.widget != "" {
 		values = append(values, Value{Kind: kindWidget, Value: s.widget, Description: "where the widgets are"})
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/rate"
 	"github.com/payoutd/payoutd/money"
 )
 
@@ -87,7 +88,11 @@ type Payout struct {
 	ID      id.Payout
 	State   State
 	Details Details
-	// Fee is ours, in minor units of roubles, fixed when the payout is started.
+	// Quote is the price of a payout in foreign currency; nil before it is made,
+	// and for a payout in roubles.
+	Quote *Quote
+	// Fee is ours, in minor units of roubles, fixed when the payout is started,
+	// or quoted.
 	Fee int64
 	// Rail and Reference say who moves the money and what we call it there.
 	Rail      string
@@ -118,12 +123,41 @@ func (p *Payout) Verification() bool {
 	return i != nil && i.FPS != nil && i.FPS.Verify
 }
 
-// Minor is the rouble amount in kopecks; 0 for a verification.
+// Foreign reports whether the payout was asked for in a foreign currency, so
+// that it needs a quote before money is held.
+func (p *Payout) Foreign() bool {
+	return p.Details.Amount != nil && p.Details.Amount.Currency != money.RUB && !p.Verification()
+}
+
+// Amount is what the payout is for: in roubles once a foreign amount has its
+// quote, before that as it was asked for. Nil for a verification.
+func (p *Payout) Amount() *money.Amount {
+	switch {
+	case p.Verification(): // session/create may have named an amount
+		return nil
+	case p.Quote != nil:
+		return &p.Quote.Amount
+	}
+	return p.Details.Amount
+}
+
+// Minor is the rouble amount in kopecks; 0 for a verification, and for a foreign
+// amount that has no quote yet.
 func (p *Payout) Minor() int64 {
-	if p.Details.Amount == nil || p.Verification() { // session/create may have named an amount
+	a := p.Amount()
+	if a == nil || a.Currency != money.RUB {
 		return 0
 	}
-	return p.Details.Amount.Minor
+	return a.Minor
+}
+
+// Quote is what a payout in foreign currency costs. It is made once, before the
+// money is held, and never changed.
+type Quote struct {
+	Amount money.Amount // in roubles: what is held, sent and settled
+	Rate   rate.Rate
+	At     time.Time // when it was made
+	Until  time.Time // when the rate is no longer locked
 }
 
 // TransactionInfo is what the rail tells of a finished payout; members not

@@ -120,9 +120,12 @@ func appendPayout(b []byte, o *session.Payout, v session.Version, p *partner.Pro
 		b = appendName(b, namesOf[v].details)
 		b = appendInstrument(b, o.Details.Instrument)
 	}
-	if a := o.Details.Amount; a != nil && !o.Verification() {
+	if a := o.Amount(); a != nil {
 		b = appendAmount(b, amountDetails, *a)
-		if p != nil && p.ShowFees && o.Failure == nil { // nobody is charged for a payout that failed
+		if o.Quote != nil && p != nil && p.ShowRates {
+			b = appendQuote(b, *o.Details.Amount, o.Quote)
+		}
+		if p != nil && p.ShowFees && o.Failure == nil && a.Currency == money.RUB { // nobody is charged for a payout that failed
 			b = appendFees(b, *a, o.Fee)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/rate"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/money"
 )
@@ -57,6 +58,9 @@ func fullSession(p session.Payout) *session.Session {
 	return exampleSession(7300451, "09:15:04.120031", "09:15:44.902640", p)
 }
 
+// s0 is some moment.
+var s0 = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
+
 // The golden file is every answer there is: of each state, each method, each
 // setting that changes what is shown.
 func TestAnswers(t *testing.T) {
@@ -77,6 +81,16 @@ func TestAnswers(t *testing.T) {
 		write("method "+m.name, Answer(fullSession(full(session.Paid, m.instrument)), 1, nil))
 		write("method "+m.name+", fees shown", Answer(fullSession(full(session.Paid, m.instrument)), 1, fees))
 	}
+	priced := full(session.Awaiting, methodsShown[0].instrument)
+	priced.Details.Amount = &money.Amount{Minor: 25_000, Currency: money.USD}
+	rates := &partner.Project{ShowRates: true, ShowFees: true}
+	write("foreign, no quote yet, all shown", Answer(fullSession(priced), 2, rates))
+	priced.Quote = &session.Quote{
+		Amount: money.Amount{Minor: 2_012_500, Currency: money.RUB}, Until: s0.Add(time.Hour),
+		Rate: rate.Rate{Price: 8_050_000_000, Source: "cbr.ru", At: s0}, At: s0.Add(time.Minute),
+	}
+	write("foreign, quoted", Answer(fullSession(priced), 2, nil))
+	write("foreign, quoted, all shown", Answer(fullSession(priced), 1, rates))
 	disputed := full(session.Disputed, methodsShown[0].instrument)
 	disputed.Failure = &session.Failure{Code: "declined_by_issuer_bank"}
 	write("disputed after failed, no text", Answer(fullSession(disputed), 2, nil))
@@ -86,6 +100,11 @@ func TestAnswers(t *testing.T) {
 	two.Payouts = append(two.Payouts, full(session.Failed, methodsShown[4].instrument))
 	write("two payouts, one waits", Answer(two, 2, nil))
 	write("hook", Hook(session.PaymentFinished, two, 1, nil))
+	asked := Exchange{Source: money.Amount{Minor: 500_000, Currency: money.RUB}, Destination: money.Amount{Currency: money.USD}}
+	found := asked
+	found.Destination.Minor = 6211
+	calculated := Calculated(asked, found, 8_050_000_000)
+	fmt.Fprintf(&b, "calculated\n%s\n\n", calculated) // the one answer with a null
 	write("balance on credit", Balance("4471", -5))
 	write("balance of nothing", Balance("4471", 0))
 	for _, code := range []fault.Code{fault.Invalid, fault.Internal, fault.Busy, fault.NotFound, "no such code"} {

@@ -232,24 +232,25 @@ func (d *document) amount() *money.Amount {
 	if at == absent || !d.object(at) {
 		return nil
 	}
-	a := money.Amount{Minor: d.minor(at)}
-	currency := d.member(at, "currency")
-	if currency == absent {
-		d.missing(at, "currency")
-		return nil
+	return &money.Amount{Minor: d.minor(at), Currency: d.currency(at)}
+}
+
+// currency reads a currency in any letter case; "" if it is missing or wrong.
+func (d *document) currency(of ref) money.Currency {
+	at := d.member(of, "currency")
+	if at == absent {
+		d.missing(of, "currency")
+		return ""
 	}
-	s, ok := d.text(currency)
+	s, ok := d.text(at)
 	if !ok {
-		return nil
+		return ""
 	}
-	var err error
-	switch a.Currency, err = money.ParseCurrency(s); {
-	case err != nil:
-		d.refuse(currency, "is not a known currency")
-	case a.Currency != money.RUB:
-		d.refuse(currency, a.Currency.Lower()+" is not enabled for the project")
+	c, err := money.ParseCurrency(s)
+	if err != nil {
+		d.refuse(at, "is not a known currency")
 	}
-	return &a
+	return c
 }
 
 // minor reads the whole number of minor units.

@@ -21,6 +21,8 @@ func Parse(op Op, v session.Version, p *partner.Project, body []byte) (Request, 
 	switch op {
 	case OpToken, OpInfo, OpTokenize, OpElements:
 		look = knownToTokens
+	case OpCalculate:
+		look = knownToCalculate
 	}
 	d, err := read(body, look)
 	if err != nil {
@@ -51,6 +53,8 @@ func Parse(op Op, v session.Version, p *partner.Project, body []byte) (Request, 
 		d.accountNumber(&r.Tokens, p)
 	case OpElements:
 		r.Tokens.Elements = d.elements()
+	case OpCalculate:
+		r.Exchange = d.exchange()
 	default:
 		panic("wire: no such operation: " + string(op))
 	}

@@ -229,8 +229,15 @@ func TestParseRefuses(t *testing.T) {
 		{name: "exponent", op: OpCreate, body: `{"amount_details":{"amount":1e3,"currency":"rub"}}`, want: "amount_details.amount: must be an integer, in minor units"},
 		{name: "amount in quotes", op: OpCreate, body: `{"amount_details":{"amount":"100","currency":"rub"}}`, want: "amount_details.amount: must be an integer, in minor units"},
 		{name: "amount is an array", op: OpCreate, body: `{"amount_details":{"amount":[],"currency":"rub"}}`, want: "amount_details.amount: must be an integer, in minor units"},
-		{name: "dollars", op: OpCreate, body: `{"amount_details":{"amount":1,"currency":"USD"}}`, want: "amount_details.currency: usd is not enabled for the project"},
 		{name: "unknown currency", op: OpCreate, body: `{"amount_details":{"amount":1,"currency":"RUR"}}`, want: "amount_details.currency: is not a known currency"},
+		{name: "nothing to calculate", op: OpCalculate, body: `{}`, want: "amounts: required"},
+		{name: "amounts as a list", op: OpCalculate, body: `{"amounts":[1]}`, want: "amounts: must be an object"},
+		{name: "one side alone", op: OpCalculate, body: `{"amounts":{"source":{"amount":1,"currency":"RUB"}}}`, want: "amounts.destination: required"},
+		{name: "both amounts", op: OpCalculate, body: `{"amounts":{"source":{"amount":1,"currency":"RUB"},"destination":{"amount":1,"currency":"USD"}}}`, want: "amounts: must have the amount of source or of destination, and null for the other"},
+		{name: "neither amount", op: OpCalculate, body: `{"amounts":{"source":{"amount":null,"currency":"RUB"},"destination":{"currency":"USD"}}}`, want: "amounts: must have the amount of source or of destination, and null for the other"},
+		{name: "nothing for something", op: OpCalculate, body: `{"amounts":{"source":{"amount":0,"currency":"RUB"},"destination":{"currency":"USD"}}}`, want: "amounts.source.amount: must be greater than 0"},
+		{name: "a part of a kopeck", op: OpCalculate, body: `{"amounts":{"source":{"amount":1.5,"currency":"RUB"},"destination":{"currency":"USD"}}}`, want: "amounts.source.amount: must be an integer, in minor units"},
+		{name: "no currency", op: OpCalculate, body: `{"amounts":{"source":{"amount":1},"destination":{"currency":"TRY"}}}`, want: "amounts.source.currency: required; amounts.destination.currency: is not a known currency"},
 		{name: "currency as its number", op: OpCreate, body: `{"amount_details":{"amount":1,"currency":643}}`, want: "amount_details.currency: must be a string"},
 
 		// People.

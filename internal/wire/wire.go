@@ -29,10 +29,12 @@ const (
 	OpInfo     Op = "token/info"
 	OpTokenize Op = "tokenize"
 	OpElements Op = "tokenize/elements"
+
+	OpCalculate Op = "calculate"
 )
 
 // Ops lists all operations.
-var Ops = []Op{OpCreate, OpStart, OpInit, OpStatus, OpConfirm, OpCancel, OpVerify, OpBalance, OpBanks, OpToken, OpInfo, OpTokenize, OpElements}
+var Ops = []Op{OpCreate, OpStart, OpInit, OpStatus, OpConfirm, OpCancel, OpVerify, OpBalance, OpBanks, OpToken, OpInfo, OpTokenize, OpElements, OpCalculate}
 
 // Request is what a body said, checked.
 type Request struct {
@@ -47,6 +49,8 @@ type Request struct {
 	Spent []Spent
 	// Tokens is of the operations on tokens alone.
 	Tokens Tokens
+	// Exchange is of calculate alone.
+	Exchange Exchange
 	// Warnings are checks that failed in a mode that only warns; for the log.
 	Warnings []string
 }

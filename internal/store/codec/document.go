@@ -7,6 +7,7 @@ import (
 
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/rate"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/money"
 )
@@ -69,6 +70,7 @@ func raw(s string) stdjson.RawMessage {
 // A new member of session.Payout that changes goes here and into the two
 // functions below; rows written before lack it and read as zero.
 type progress struct {
+	Quote      *quote                  `json:"quote,omitzero"`
 	Fee        int64                   `json:"fee,omitzero"`
 	Rail       string                  `json:"rail,omitzero"`
 	Reference  string                  `json:"reference,omitzero"`
@@ -95,6 +97,34 @@ type refund struct {
 	FinishedAt int64                `json:"finished_at,omitzero"`
 }
 
+// quote is the stored form of session.Quote; times are in microseconds.
+type quote struct {
+	Amount money.Amount `json:"amount"`
+	Price  int64        `json:"price"` // hundred-millionths of a rouble
+	Source string       `json:"source"`
+	RateAt int64        `json:"rate_at"`
+	At     int64        `json:"at"`
+	Until  int64        `json:"until"`
+}
+
+func encodeQuote(q *session.Quote) *quote {
+	if q == nil {
+		return nil
+	}
+	return &quote{
+		Amount: q.Amount, Price: int64(q.Rate.Price), Source: q.Rate.Source, RateAt: Micros(q.Rate.At), At: Micros(q.At), Until: Micros(q.Until),
+	}
+}
+
+func (q *quote) decode() *session.Quote {
+	if q == nil {
+		return nil
+	}
+	return &session.Quote{
+		Amount: q.Amount, Rate: rate.Rate{Price: rate.Price(q.Price), Source: q.Source, At: Instant(q.RateAt)}, At: Instant(q.At), Until: Instant(q.Until),
+	}
+}
+
 // EncodeProgress gives what changes in a payout, but for its state.
 func EncodeProgress(p *session.Payout) (string, error) {
 	var refunds []refund
@@ -102,6 +132,7 @@ func EncodeProgress(p *session.Payout) (string, error) {
 		refunds = append(refunds, refund{r.ID, r.Status, r.Reference, r.Amount, r.Fee, Micros(r.At), Micros(r.CreatedAt), Micros(r.FinishedAt)})
 	}
 	b, err := json.Marshal(&progress{
+		Quote:      encodeQuote(p.Quote),
 		Fee:        p.Fee,
 		Rail:       p.Rail,
 		Reference:  p.Reference,
@@ -124,7 +155,7 @@ func DecodeProgress(text []byte, p *session.Payout) error {
 	if err := json.Unmarshal(text, &doc); err != nil {
 		return err
 	}
-	p.Fee = doc.Fee
+	p.Quote, p.Fee = doc.Quote.decode(), doc.Fee
 	p.Rail, p.Reference = doc.Rail, doc.Reference
 	p.Attempt, p.NeverSeen = doc.Attempt, doc.NeverSeen
 	p.Info, p.Failure = doc.Info, doc.Failure
