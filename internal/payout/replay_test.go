@@ -172,7 +172,8 @@ func TestReplayGivenUp(t *testing.T) {
 	if took := ended.Sub(began); took < webhook.Short.Total {
 		t.Errorf("given up %v after the replay, want %v or more", took, webhook.Short.Total)
 	}
-	if lines := len(l.deliveries(s, 1)); lines < before+3 {
+	// The replay itself, and one try at least: the clock may have leapt over others.
+	if lines := len(l.deliveries(s, 1)); lines < before+2 {
 		t.Errorf("%d lines in the log, %d before the replay", lines, before)
 	}
 	up.Store(true)
