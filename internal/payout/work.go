@@ -390,14 +390,14 @@ func (w *taskWorker) send(ctx context.Context, with errand, p *session.Payout) e
 func (w *taskWorker) fulfil(ctx context.Context, with errand, p *session.Payout) error {
 	moves := w.byName[p.Rail]
 	until := p.SentAt.Add(moves.Terms().SendDeadline)
+	if p.State != session.Sent || !w.now().Before(until) {
+		return fault.New(fault.Stale, "the time of the call has passed")
+	}
 	switch why, err := w.impossible(ctx, with.task.Project, p); {
 	case err != nil:
 		return err
 	case why != nil:
 		return w.report(ctx, &unkept{with, p.Attempt, why.Code, why.Text})
-	}
-	if p.State != session.Sent || !w.now().Before(until) {
-		return fault.New(fault.Stale, "the time of the call has passed")
 	}
 	return w.call(ctx, with, p, moves, until)
 }
