@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"instrument":    {"internal/id"},
 	"rail":          {"instrument", "money"},
 	"rail/railtest": {"rail", "instrument", "money"},
+	"tax":           {"money"},
 
 	// The vocabulary.
 	"internal/id":    {},
