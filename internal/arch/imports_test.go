@@ -101,6 +101,7 @@ var (
 // in docs/adr.
 var mayUse = map[string][]string{
 	"code.dny.dev/ssrf":                   {"internal/webhook"},
+	"github.com/anishathalye/porcupine":   {},
 	"github.com/alecthomas/kong":          {"cmd/payoutd"},
 	"github.com/go-json-experiment/json":  {"internal/store/codec", "internal/wire"},
 	"github.com/jackc/pgx/v5":             {"internal/store/postgres", "internal/store/postgres/pgtest"},

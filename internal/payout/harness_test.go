@@ -156,7 +156,8 @@ type lab struct {
 	rates   *fakeRates
 	answer  func(hook) int // status of the receiver's answer
 	url     string
-	stop    func() // ends Run
+	wrap    func(store.Store) store.Store // around the store that is opened next; nil for none
+	stop    func()                        // ends Run
 }
 
 var keyOnce = sync.OnceValues(sign.GenerateP256)
@@ -215,9 +216,13 @@ func newLab(t *testing.T, change ...func(*partner.Project)) *lab {
 
 func (l *lab) open() {
 	l.Helper()
-	s, err := sqlite.Open(l.Context(), filepath.Join(l.dir, "payoutd.db"), nil)
+	opened, err := sqlite.Open(l.Context(), filepath.Join(l.dir, "payoutd.db"), nil)
 	if err != nil {
 		l.Fatal(err)
+	}
+	var s store.Store = opened
+	if l.wrap != nil {
+		s = l.wrap(s)
 	}
 	v, err := vault.New(l.keys)
 	if err != nil {
