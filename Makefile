@@ -14,11 +14,12 @@ GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # What may be set from outside, as in `make kill-test KILLS=1000`: how long
 # `make fuzz` tries each target, how often the end-to-end tests kill the server
-# and how often they break what it stands on, which benchmarks run, and what follows `payoutd sandbox` or `payoutd bench`;
+# and how often they break what it stands on, how many receivers of webhooks never answer there, which benchmarks run, and what follows `payoutd sandbox` or `payoutd bench`;
 # for `make goals` how long each load lasts, which goals, and how much history.
 FUZZ_SECONDS ?= 30
 KILLS        ?= 50
 DRILLS       ?= 1
+HANGING      ?= 300
 BENCH        ?= .
 ARGS         ?=
 SECONDS_EACH ?= 10
@@ -98,7 +99,7 @@ fuzz: ## Fuzz each target for FUZZ_SECONDS=30
 .PHONY: e2e
 e2e: ## End-to-end scripts and kill tests against the built binary, KILLS=50
 	@echo '== end-to-end tests, $(KILLS) kills'
-	@KILLS=$(KILLS) DRILLS=$(DRILLS) go test -count=1 -timeout 15m -parallel 4 ./e2e/...
+	@KILLS=$(KILLS) DRILLS=$(DRILLS) HANGING=$(HANGING) go test -count=1 -timeout 15m -parallel 4 ./e2e/...
 
 .PHONY: browser
 browser: ## The widgets in a real browser; pictures of them land in build/screenshots
@@ -110,8 +111,8 @@ kill-test: ## Kill tests alone; the long form before a release is KILLS=1000
 	@KILLS=$(KILLS) go test -count=1 -timeout 0 -run Kill -v ./e2e/...
 
 .PHONY: drills
-drills: ## Break the database, the connection and the disk under load; the long form is DRILLS=20
-	@DRILLS=$(DRILLS) go test -count=1 -timeout 0 -parallel 4 -run Drill -v ./e2e/
+drills: ## Break the database, the connection, the disk and receivers under load; the long form is DRILLS=20 HANGING=10000
+	@DRILLS=$(DRILLS) HANGING=$(HANGING) go test -count=1 -timeout 0 -parallel 4 -run Drill -v ./e2e/
 
 .PHONY: bench
 bench: ## Benchmarks of the packages, BENCH=regular-expression

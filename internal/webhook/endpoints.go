@@ -30,18 +30,20 @@ const (
 // Endpoints keeps a slow or dead receiver from holding up the others. It is
 // safe for concurrent use and pure of the clock.
 //
-// Half of all slots are kept for endpoints whose last delivery went well, so
-// that thousands of receivers that never answer leave room for one that does.
+// Half of all slots are kept for endpoints whose last delivery went well, and
+// another quarter for those and for endpoints that were never tried, so that
+// thousands of receivers that never answer leave room for one that does.
 type Endpoints struct {
 	limits Limits
 
 	mu    sync.Mutex
 	known map[string]*endpoint
 	total int // deliveries under way
-	// unproven is how many of those went to an endpoint that was not proven.
-	unproven int
-	now      time.Time // of the latest Acquire
-	swept    time.Time
+	// unproven is how many of those went to an endpoint that was not proven, and
+	// failing how many to one whose last delivery had failed.
+	unproven, failing int
+	now               time.Time // of the latest Acquire
+	swept             time.Time
 }
 
 type endpoint struct {
@@ -92,17 +94,21 @@ func (p *Endpoints) Acquire(url string, now time.Time) (release func(ok bool), w
 	case now.Before(e.until):
 		return nil, e.until.Sub(now), false
 	case e.opened > 0 && e.busy > 0, e.busy >= p.limits.PerEndpoint, p.total >= p.limits.Total,
-		!e.proven && p.unproven >= (p.limits.Total+1)/2:
+		!e.proven && p.unproven >= (p.limits.Total+1)/2,
+		e.failures > 0 && p.failing >= (p.limits.Total+3)/4:
 		return nil, fullWait, false
 	}
 
 	p.known[key] = e
-	unproven := !e.proven
+	unproven, failing := !e.proven, e.failures > 0
 	e.used = now
 	e.busy++
 	p.total++
 	if unproven {
 		p.unproven++
+	}
+	if failing {
+		p.failing++
 	}
 	released := false
 	return func(ok bool) {
@@ -116,6 +122,9 @@ func (p *Endpoints) Acquire(url string, now time.Time) (release func(ok bool), w
 		p.total--
 		if unproven {
 			p.unproven--
+		}
+		if failing {
+			p.failing--
 		}
 		p.learn(e, ok)
 	}, 0, true

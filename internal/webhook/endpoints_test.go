@@ -95,6 +95,21 @@ func TestEndpointsDeadReceiversLeaveRoom(t *testing.T) {
 	if p.total != 0 || p.unproven != 0 {
 		t.Errorf("%d slots taken, %d of them unproven; want none", p.total, p.unproven)
 	}
+
+	// Tried once, they leave room for one that was not.
+	var again []func(bool)
+	for i := range releases {
+		if release, _, ok := p.Acquire(dead(i), began); ok {
+			again = append(again, release)
+		}
+	}
+	if len(again) != 128 {
+		t.Errorf("%d deliveries to receivers that have failed, want 128", len(again))
+	}
+	take(t, p, "https://dead-9999.example/", began)(false) // not tried before
+	for _, release := range again {
+		release(false)
+	}
 	for i := range 10_000 {
 		deliver(t, p, dead(i), began, false)
 	}
@@ -298,8 +313,8 @@ func TestEndpointsAnyOrder(t *testing.T) {
 		for _, d := range under {
 			d.release(true)
 		}
-		if p.total != 0 || p.unproven != 0 {
-			t.Fatalf("%d slots lost, %d of them unproven", p.total, p.unproven)
+		if p.total != 0 || p.unproven != 0 || p.failing != 0 {
+			t.Fatalf("%d slots lost, %d of them unproven, %d failing", p.total, p.unproven, p.failing)
 		}
 	})
 }
