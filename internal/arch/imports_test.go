@@ -18,13 +18,14 @@ const all = "*"
 var mayImport = map[string][]string{
 	// What others may build on. Package instrument names cards by internal/id,
 	// the one room below it.
-	"money":         {},
-	"sign":          {},
-	"client":        {"sign", "money"},
-	"instrument":    {"internal/id"},
-	"rail":          {"instrument", "money"},
-	"rail/railtest": {"rail", "instrument", "money"},
-	"tax":           {"money"},
+	"money":          {},
+	"sign":           {},
+	"client":         {"sign", "money"},
+	"instrument":     {"internal/id"},
+	"rail":           {"instrument", "money"},
+	"rail/railtest":  {"rail", "instrument", "money"},
+	"rail/statement": {"money"},
+	"tax":            {"money"},
 
 	// The vocabulary.
 	"internal/id":    {},
