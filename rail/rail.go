@@ -62,6 +62,10 @@ type Terms struct {
 	// Visibility is how long after SendDeadline a payment may still be
 	// invisible to Query: only after that does NeverSeen mean anything.
 	Visibility time.Duration
+	// Booking is how long after its final answer a movement may come into a
+	// statement: what is not in the statement of a period may be in the next one
+	// if it was told no longer than this before the period's end.
+	Booking time.Duration
 }
 
 // Order is one payout as the rail sees it.

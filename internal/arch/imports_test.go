@@ -52,7 +52,7 @@ var mayImport = map[string][]string{
 	"internal/wire": {"instrument", "internal/fault", "internal/id", "internal/partner", "internal/rate", "internal/session", "internal/vault", "money"},
 	"internal/payout": {
 		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/rate", "internal/session",
-		"internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "rail", "sign",
+		"internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "rail", "rail/statement", "sign",
 	},
 
 	// The doors.
@@ -60,7 +60,7 @@ var mayImport = map[string][]string{
 	"internal/widget": {"instrument", "internal/fault", "internal/partner"},
 	"internal/admin": {
 		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/payout", "internal/rate", "internal/session",
-		"internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "rail", "sign",
+		"internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "rail", "rail/statement", "sign",
 	},
 
 	// The load benchmark: it fills the books of an installation and proves them,
@@ -77,7 +77,7 @@ var mayImport = map[string][]string{
 	"internal/shop": {"internal/fault", "sign"},
 
 	// The world outside, simulated: it knows nothing of what asks it.
-	"internal/sandbox": {"instrument", "internal/fault", "internal/id", "internal/rate", "money", "rail", "sign"},
+	"internal/sandbox": {"instrument", "internal/fault", "internal/id", "internal/rate", "money", "rail", "rail/statement", "sign"},
 
 	// Only the binary chooses engines, connectors and settings.
 	"cmd/payoutd": {all},
@@ -92,8 +92,9 @@ var mayImport = map[string][]string{
 var (
 	contract = []string{
 		"internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/rate", "internal/session", "internal/vault", "internal/webhook",
+		"money",
 	}
-	form   = append([]string{"internal/store", "instrument", "money"}, contract...)
+	form   = append([]string{"internal/store", "instrument"}, contract...)
 	engine = append([]string{"internal/store/codec"}, form...)
 )
 

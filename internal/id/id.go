@@ -94,6 +94,18 @@ func ParseToken(s string) (Token, error) {
 	return Token(n), err
 }
 
+// Statement names a statement of a rail that was taken in; printed as "st_" and
+// digits.
+type Statement int64
+
+func (s Statement) String() string { return "st_" + strconv.FormatInt(int64(s), 10) }
+
+// ParseStatement is the reverse of Statement.String.
+func ParseStatement(s string) (Statement, error) {
+	n, err := parse("st_", s)
+	return Statement(n), err
+}
+
 // Batch names one transaction of the committer.
 type Batch int64
 

@@ -118,6 +118,8 @@ type Engine struct {
 	projects   projects
 	cards      cards
 
+	statements sync.Mutex // one is taken in at a time
+
 	// sealing is held for reading from the moment that something is sealed until
 	// it is committed; who changes the key that seals waits for all of it.
 	sealing  sync.RWMutex

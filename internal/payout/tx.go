@@ -362,6 +362,9 @@ func (t *tx) accept() {
 		b.acceptItem(i)
 	}
 	c.Acts = append(c.Acts, t.own.Acts...)
+	c.Statements = append(c.Statements, t.own.Statements...)
+	c.Lines = append(c.Lines, t.own.Lines...)
+	c.Differences = append(c.Differences, t.own.Differences...)
 	c.Keys = append(c.Keys, t.own.Keys...)
 	c.Entries = append(c.Entries, t.own.Entries...)
 	c.Attempts = append(c.Attempts, t.own.Attempts...)

@@ -90,6 +90,7 @@ type Store interface {
 	Alarms(ctx context.Context, limit int) ([]Alarm, error)
 
 	Tokens
+	Statements
 
 	// Projects reads all projects by ID.
 	Projects(ctx context.Context) ([]partner.Project, error)
@@ -165,6 +166,9 @@ const (
 	ScopeAPI     = "api"
 	ScopeDeposit = "deposit"
 	ScopeReturn  = "return" // a rail's name of a return; without a project where its payout is not known
+	// A rail's name of a statement, and the end of taking it in; without a project.
+	ScopeStatement     = "statement"
+	ScopeStatementDone = "statement_done"
 )
 
 // KeyRecord is a burnt idempotency key. It never expires.
@@ -292,12 +296,18 @@ type Changes struct {
 	Items  []vault.Item
 	Public []*vault.Public
 	Acts   []Act // new
+	// Statements are new or changed, by rail and ID: State and Summary change.
+	// A line that is there already stays as it is.
+	Statements  []Statement
+	Lines       []StatementLine
+	Differences []Difference // new
 }
 
 // Empty reports whether there is nothing to write.
 func (c *Changes) Empty() bool {
 	return len(c.Keys)+len(c.Sessions)+len(c.Books)+len(c.Entries)+len(c.Attempts)+len(c.Cards)+len(c.Events)+
-		len(c.Deliveries)+len(c.Tasks)+len(c.TasksDone)+len(c.Alarms)+len(c.Items)+len(c.Public)+len(c.Acts) == 0
+		len(c.Deliveries)+len(c.Tasks)+len(c.TasksDone)+len(c.Alarms)+len(c.Items)+len(c.Public)+len(c.Acts)+
+		len(c.Statements)+len(c.Lines)+len(c.Differences) == 0
 }
 
 // Snapshot reads one state of the database as streams. Each is ordered by the
@@ -312,6 +322,8 @@ type Snapshot interface {
 	Attempts(ctx context.Context, p id.Project) iter.Seq2[Attempt, error]              // by Session, Payout, No
 	Events(ctx context.Context, p id.Project) iter.Seq2[webhook.Event, error]          // by Session, N; without Body
 	Tasks(ctx context.Context, p id.Project) iter.Seq2[Task, error]                    // by Session, Payout, Kind
+
+	StatementsOfSnapshot
 
 	// Card and Item read one row, as the methods of Store do.
 	Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed, error)

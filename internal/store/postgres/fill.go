@@ -59,6 +59,11 @@ func (s *Store) Fill(ctx context.Context, c *store.Changes) error {
 			return err
 		}
 		writeActs(b, c.Acts)
+		if err := writeStatements(b, c.Statements); err != nil {
+			return err
+		}
+		writeLines(b, c.Lines)
+		writeDifferences(b, c.Differences)
 		return t.commit(ctx, b, of)
 	})
 	if lost, ok := errors.AsType[*lostError](err); ok {

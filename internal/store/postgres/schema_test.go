@@ -18,10 +18,10 @@ import (
 
 // wholeInstallation are the tables that no project owns, and that no payout
 // writes. goose_db_version is not ours at all.
-var wholeInstallation = []string{"nodes", "projects", "projects_revision", "settings"}
+var wholeInstallation = []string{"nodes", "projects", "projects_revision", "settings", "statement_differences", "statements"}
 
 // secondary are the indexes that are no key: each costs every write.
-var secondary = []string{"acts_newest", "alarms_newest", "batches_by_id", "events_due", "items_by_lookup", "items_wipe", "public_tokens_by_lookup", "public_tokens_end", "tasks_due"}
+var secondary = []string{"acts_newest", "alarms_newest", "batches_by_id", "events_due", "items_by_lookup", "items_wipe", "public_tokens_by_lookup", "public_tokens_end", "statements_by_number", "tasks_due"}
 
 // A rule of the schema is a query for what breaks it; $1 are the tables above.
 // Without these the tables could not be spread over machines by project, or a
@@ -156,6 +156,9 @@ func TestHotStatementsLookUp(t *testing.T) {
 		{"seal items anew", resealItems, []string{"items_pkey (partner, id)"}},
 		{"wipe items", wipeItems, []string{"items_pkey (partner, id)", "items_wipe (wipe_at)"}},
 		{"wipe public tokens", wipePublic, []string{"public_tokens_end (ends_at)", "public_tokens_pkey (project, lookup)"}},
+		{"read a statement", selectStatement, []string{"statements_by_number (number)"}},
+		{"read differences", selectDifferences, []string{"statement_differences_pkey (statement)"}},
+		{"read lines of statements", linesAbout, []string{"statement_lines_pkey (project, rail, reference)"}},
 		{"update sessions", updateSessions, []string{sessionsKey}},
 		{"update payouts", updatePayouts, []string{"payouts_pkey (project, session, no)"}},
 		{"update events", updateEvents, []string{eventKey}},

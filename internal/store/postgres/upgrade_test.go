@@ -118,7 +118,7 @@ func rewrite(conn *pgx.Conn, kept map[string]storetest.Rows, values map[string][
 		if owner < 0 {
 			owner = slices.Index(columns, "project")
 		}
-		if owner < 0 {
+		if owner < 0 || slices.Contains(wholeInstallation, name) {
 			continue
 		}
 		for _, row := range values[name] {

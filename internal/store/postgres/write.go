@@ -135,6 +135,11 @@ func (t *transaction) write(ctx context.Context, c *store.Changes) error {
 		return err
 	}
 	writeActs(b, c.Acts)
+	if err := writeStatements(b, c.Statements); err != nil {
+		return err
+	}
+	writeLines(b, c.Lines)
+	writeDifferences(b, c.Differences)
 	if t.store.commits.Add(1)%forgetEvery == 0 {
 		b.Queue(forgetBatches, int64(c.Batch)-keepBatches, 2*forgetEvery)
 	}
@@ -170,8 +175,12 @@ func home(c *store.Changes) id.Project {
 		return c.Items[0].Project
 	case len(c.Public) > 0:
 		return c.Public[0].Project
-	default:
+	case len(c.Acts) > 0:
 		return c.Acts[0].Project
+	case len(c.Lines) > 0:
+		return c.Lines[0].Project
+	default:
+		return "" // a statement belongs to none
 	}
 }
 

@@ -107,6 +107,9 @@ func (w *writer) write(c *store.Changes) error {
 		each(c.Items, w.writeItem),
 		each(c.Public, w.writePublic),
 		each(c.Acts, w.writeAct),
+		each(c.Statements, w.writeStatement),
+		each(c.Lines, w.writeLine),
+		each(c.Differences, w.writeDifference),
 	)
 }
 

@@ -78,6 +78,7 @@ func fillIsGuarded(t *testing.T, open func(*testing.T) store.Bulk) {
 			c.does(changes)
 			changes.Entries, changes.Attempts, changes.Cards, changes.Events, changes.Deliveries, changes.Tasks = nil, nil, nil, nil, nil, nil
 			changes.Items, changes.Public, changes.Acts = nil, nil, nil
+			changes.Statements, changes.Lines, changes.Differences = nil, nil, nil
 			if err := s.Fill(t.Context(), changes); fault.CodeOf(err) != fault.Internal {
 				t.Errorf("error %v, want code %s", err, fault.Internal)
 			}
@@ -377,10 +378,28 @@ func (h *history) changes(t testing.TB, rows *store.Rows) *store.Changes {
 	wiped.Ciphertext, wiped.Fingerprint, wiped.WipeAt = nil, nil, time.Time{}
 	item.Revision, wiped.Revision, public.Revision = 0, 0, 0
 	c.Items, c.Public, c.Acts = []vault.Item{item, wiped}, []*vault.Public{&public}, []store.Act{act}
+	h.statement(c)
 	c.Alarms = append(c.Alarms, store.Alarm{
 		ID: h.next(), Project: historyProject, Session: c.Sessions[1].ID, Kind: "late", Text: "a text \x00 of theirs", At: noon,
 	})
 	return c
+}
+
+// statement adds one of a rail with a line that nobody knows.
+func (h *history) statement(c *store.Changes) {
+	of := store.Statement{
+		Number: id.Statement(h.next()), Rail: "card", ID: "ST-1", Print: [32]byte{9}, From: noon, To: noon.Add(time.Hour),
+		State: store.StatementDone, At: noon.Add(2 * time.Hour),
+		Summary: store.StatementSummary{Closing: &money.Amount{Minor: -5, Currency: money.RUB}, Lines: 1, Differences: 1},
+	}
+	amount := money.Amount{Minor: 5, Currency: money.RUB}
+	c.Statements = append(c.Statements, of)
+	c.Lines = append(c.Lines, store.StatementLine{
+		Rail: of.Rail, Reference: "po_1", Statement: of.Number, No: 1, Kind: "payout", RailID: "B-1", Amount: amount, At: noon,
+	})
+	c.Differences = append(c.Differences, store.Difference{
+		Statement: of.Number, No: 1, Kind: store.Extra, Line: 1, Reference: "po_1", RailID: "B-1", Theirs: amount, Text: "their 'text'", At: noon,
+	})
 }
 
 // payout adds a session with a payout to a card.

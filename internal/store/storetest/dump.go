@@ -16,6 +16,9 @@ type content struct {
 	Projects []partner.Project
 	Books    []ledger.Book
 	Of       map[id.Project]*contentOf
+
+	Statements  []store.Statement
+	Differences []store.Difference
 }
 
 // contentOf is what a snapshot shows of one project.
@@ -26,6 +29,7 @@ type contentOf struct {
 	Attempts  []store.Attempt
 	Events    []webhook.Event
 	Tasks     []store.Task
+	Lines     []store.StatementLine
 }
 
 // dump reads everything in one snapshot.
@@ -48,6 +52,12 @@ func (b *bed) read(s store.Snapshot) (content, error) {
 	if all.Books, err = s.Books(b.ctx); err != nil {
 		return all, err
 	}
+	if all.Statements, err = gather(s.AllStatements(b.ctx)); err != nil {
+		return all, err
+	}
+	if all.Differences, err = gather(s.AllDifferences(b.ctx)); err != nil {
+		return all, err
+	}
 	for _, p := range all.Projects {
 		if all.Of[p.ID], err = b.readOf(s, p.ID); err != nil {
 			return all, err
@@ -65,6 +75,7 @@ func (b *bed) readOf(s store.Snapshot, p id.Project) (*contentOf, error) {
 		func() (err error) { of.Attempts, err = gather(s.Attempts(b.ctx, p)); return },
 		func() (err error) { of.Events, err = gather(s.Events(b.ctx, p)); return },
 		func() (err error) { of.Tasks, err = gather(s.Tasks(b.ctx, p)); return },
+		func() (err error) { of.Lines, err = gather(s.StatementLines(b.ctx, p)); return },
 	} {
 		if err := read(); err != nil {
 			return nil, err

@@ -86,6 +86,12 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"Wiping", wiping},
 		{"ActsNewestFirst", actsNewestFirst},
 
+		{"StatementRoundTrip", statementRoundTrip},
+		{"StatementChanges", statementChanges},
+		{"StatementsInOrder", statementsInOrder},
+		{"LinesAboutPayments", linesAboutPayments},
+		{"MovementsOfAPeriod", movementsOfAPeriod},
+
 		{"SnapshotIsOneState", snapshotIsOneState},
 		{"SnapshotOrder", snapshotOrder},
 		{"SnapshotSideBySide", snapshotSideBySide},
