@@ -104,7 +104,7 @@ func isPAN(b []byte, start, end int) bool {
 // afterIDPrefix reports whether before ends with the prefix of an id, as
 // package id prints them, and not with a longer word that happens to end so.
 func afterIDPrefix(before []byte) bool {
-	for _, prefix := range []string{"ps_", "po_", "rf_", "ev_", "rq_"} {
+	for _, prefix := range []string{"ps_", "po_", "rf_", "ev_", "rq_", "st_"} {
 		if head, ok := bytes.CutSuffix(before, []byte(prefix)); ok {
 			return len(head) == 0 || !isLetter(head[len(head)-1])
 		}

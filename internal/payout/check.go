@@ -25,7 +25,10 @@ type Report struct {
 	Events   int `json:"events"`
 	Pending  int `json:"pending"`  // events still to be delivered
 	GivenUp  int `json:"given_up"` // events that nobody took in time
-	Opened   int `json:"opened"`   // card numbers and accounts of live payouts, opened to see that they can be
+	// Statements are those of rails, and Differences what was found in them.
+	Statements  int `json:"statements"`
+	Differences int `json:"differences"`
+	Opened      int `json:"opened"` // card numbers and accounts of live payouts, opened to see that they can be
 	// Problems is one sentence for each broken rule; empty means that the books
 	// are clean. It is cut at problemsMax.
 	Problems []string `json:"problems"`
@@ -85,7 +88,56 @@ func checkSnapshot(ctx context.Context, snapshot store.Snapshot, opens *safe) (*
 			return r, err
 		}
 	}
-	return r, nil
+	return r, r.statements(ctx, snapshot, books)
+}
+
+// statements sees that each statement that was taken in has the lines and the
+// differences that it says.
+func (r *Report) statements(ctx context.Context, snapshot store.Snapshot, books []ledger.Book) error {
+	lines, differences := map[id.Statement]int{}, map[id.Statement]int{}
+	projects := []id.Project{""}
+	for i := range books {
+		projects = append(projects, books[i].Project)
+	}
+	for _, p := range projects {
+		for l, err := range snapshot.StatementLines(ctx, p) {
+			if err != nil {
+				return err
+			}
+			lines[l.Statement]++
+		}
+	}
+	for d, err := range snapshot.AllDifferences(ctx) {
+		if err != nil {
+			return err
+		}
+		r.Differences++
+		if differences[d.Statement]++; d.No != differences[d.Statement] {
+			r.problem("statement %s: difference %d stands where %d should", d.Statement, d.No, differences[d.Statement])
+		}
+	}
+	for s, err := range snapshot.AllStatements(ctx) {
+		if err != nil {
+			return err
+		}
+		r.Statements++
+		if s.State == store.StatementDone && (lines[s.Number] < s.Summary.Lines || differences[s.Number] != s.Summary.Differences) {
+			r.problem("statement %s of %s has %d lines and %d differences, it says %d and %d", s.Number, s.Rail,
+				lines[s.Number], differences[s.Number], s.Summary.Lines, s.Summary.Differences)
+		}
+		if s.State != store.StatementDone && differences[s.Number] > 0 {
+			r.problem("statement %s of %s has differences before its end", s.Number, s.Rail)
+		}
+		delete(lines, s.Number)
+		delete(differences, s.Number)
+	}
+	for n := range lines {
+		r.problem("there are lines of the statement %s, and no such statement", n)
+	}
+	for n := range differences {
+		r.problem("there are differences of the statement %s, and no such statement", n)
+	}
+	return nil
 }
 
 // checker checks one project.

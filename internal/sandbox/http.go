@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"mime"
 	"net"
 	"net/http"
 	"net/netip"
@@ -29,8 +30,8 @@ type Site struct {
 	Widget string
 }
 
-// Handler serves /sandbox/*: the magic values, the clock, the inbox and the tax
-// service. No signature is needed, so it answers on loopback only.
+// Handler serves /sandbox/*: the magic values, the clock, the inbox, the
+// statements of the rails and the tax service. No signature is needed, so it answers on loopback only.
 func Handler(site Site) http.Handler {
 	s := &server{site.Clock, site.Inbox, site.World, site.Widget}
 	mux := http.NewServeMux()
@@ -38,6 +39,7 @@ func Handler(site Site) http.Handler {
 	mux.Handle("/sandbox/clock", verbs{http.MethodGet: s.showClock, http.MethodPost: s.moveClock})
 	mux.Handle("/sandbox/inbox", verbs{http.MethodGet: s.listInbox, http.MethodDelete: s.clearInbox})
 	mux.Handle("/sandbox/inbox/{name}", verbs{http.MethodGet: s.listInbox, http.MethodPost: s.receive})
+	mux.Handle("/sandbox/statement", verbs{http.MethodGet: s.statement})
 	mux.Handle("/sandbox/tax", verbs{http.MethodGet: s.listLinks})
 	mux.Handle("/sandbox/tax/{inn}", verbs{http.MethodPost: s.decideLink})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -175,7 +177,19 @@ func (v verbs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer, err := handle(w, r)
+	if f, ok := answer.(file); ok && err == nil {
+		heads(w, f.kind)
+		w.Header().Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": f.name}))
+		_, _ = w.Write(f.content) // whoever has left needs no answer
+		return
+	}
 	reply(w, answer, err)
+}
+
+// file is an answer that is no JSON.
+type file struct {
+	name, kind string
+	content    []byte
 }
 
 // failure is the error envelope of the wire (wire reference, core §1.5).
@@ -199,13 +213,17 @@ func reply(w http.ResponseWriter, answer any, err error) {
 		}
 		answer = f
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
+	heads(w, "application/json")
 	w.WriteHeader(status)
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false) // a webhook's body is shown as it came
 	_ = encoder.Encode(answer)   // whoever has left needs no answer
+}
+
+func heads(w http.ResponseWriter, kind string) {
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 }
 
 // proxyHeaders show that a request came through a proxy, so that its loopback
