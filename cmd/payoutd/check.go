@@ -25,8 +25,8 @@ func (c *checkCommand) Run(ctx context.Context, p *program, g *global) error {
 			return err
 		}
 	} else {
-		p.printf("%d projects, %d entries, %d sessions, %d payouts (%d live), %d events (%d pending, %d given up)\n",
-			r.Projects, r.Entries, r.Sessions, r.Payouts, r.Live, r.Events, r.Pending, r.GivenUp)
+		p.printf("%d projects, %d entries, %d sessions, %d payouts (%d live), %d events (%d pending, %d given up), %d statements, %d differences\n",
+			r.Projects, r.Entries, r.Sessions, r.Payouts, r.Live, r.Events, r.Pending, r.GivenUp, r.Statements, r.Differences)
 		for _, problem := range r.Problems {
 			p.printf("problem: %s\n", problem)
 		}

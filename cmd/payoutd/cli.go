@@ -39,6 +39,9 @@ type grammar struct {
 	Deposit depositCommand `cmd:"" help:"Book money that a partner has brought in, once per reference."`
 	Webhook webhookCommand `cmd:"" help:"Webhook events: list them, deliver them again."`
 	Check   checkCommand   `cmd:"" help:"Prove the books."`
+
+	Statement statementCommand `cmd:"" help:"Statements of rails: compare them with the books."`
+
 	Token   tokenCommand   `cmd:"" help:"What stands for cards and accounts."`
 	Vault   vaultCommand   `cmd:"" help:"What is sealed, and the key that seals it."`
 	Audit   auditCommand   `cmd:"" help:"Who did what with the vault, newest first."`

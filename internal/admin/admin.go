@@ -45,6 +45,10 @@ const (
 	opVaultState  = "/vault/state"
 	opVaultKey    = "/vault/key"
 	opAudit       = "/audit"
+
+	opStatements      = "/statement/list"
+	opStatement       = "/statement/show"
+	opStatementImport = "/statement/import" // whose input is a file
 )
 
 // headerDatabase names the database that the caller means, so that a command
@@ -93,6 +97,9 @@ func New(o Options) http.Handler {
 	mux.Handle("POST "+opVaultState, handle(d.vaultState))
 	mux.Handle("POST "+opVaultKey, handle(d.vaultKey))
 	mux.Handle("POST "+opAudit, handle(d.audit))
+	mux.Handle("POST "+opStatements, handle(d.statements))
+	mux.Handle("POST "+opStatement, handle(d.statement))
+	mux.HandleFunc("POST "+opStatementImport, d.importStatement)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if meant := r.Header.Get(headerDatabase); meant != o.Database {
 			reply(w, nil, fault.New(fault.WrongState, "the server on this folder has the database %s, not %s", o.Database, meant))

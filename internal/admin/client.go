@@ -145,7 +145,12 @@ func call[Out any](ctx context.Context, c *Client, op string, in any) (out Out, 
 	if err != nil {
 		return out, fmt.Errorf("write the command: %w", err)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://payoutd"+op, bytes.NewReader(body))
+	return send[Out](ctx, c, op, bytes.NewReader(body))
+}
+
+// send is call for an input that is ready.
+func send[Out any](ctx context.Context, c *Client, op string, body io.Reader) (out Out, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://payoutd"+op, body)
 	if err != nil {
 		return out, err
 	}

@@ -126,14 +126,16 @@ func printOf(s *statement.Statement) (sum [32]byte, err error) {
 	return [32]byte(h.Sum(nil)), err
 }
 
-// masked is a copy without the card numbers that a rail may have put into words.
+// masked is a copy without the card numbers that a rail may have put into its
+// words, or where a reference of ours should stand. Its own names stay as they
+// are, however they look: masked, two of them could be the same, and a return be
+// taken for another one.
 func masked(s *statement.Statement) *statement.Statement {
 	own := *s
-	own.ID = instrument.MaskText(s.ID)
 	own.Lines = slices.Clone(s.Lines)
 	for i := range own.Lines {
 		l := &own.Lines[i]
-		l.Reference, l.RailID, l.Text = instrument.MaskText(l.Reference), instrument.MaskText(l.RailID), instrument.MaskText(l.Text)
+		l.Reference, l.Text = instrument.MaskText(l.Reference), instrument.MaskText(l.Text)
 	}
 	return &own
 }
@@ -423,9 +425,7 @@ func (r *reconciliation) judge() {
 			r.judgeReturn(l, p, v)
 		case p == nil:
 			differs(store.Extra, "no payment with this reference was ever sent")
-		case tells(p.told, l) == before:
-			// A statement of an overlapping period, or one that was issued again.
-		case tells(p.told, l) == twice:
+		case another(p.told, l):
 			differs(store.DoubledLine, "the statement %s tells of it already, under another name or time", p.told[0].Statement)
 		case p.state == session.Failed:
 			v.proves = l.Amount == v.ours
@@ -449,27 +449,19 @@ func (r *reconciliation) judgeReturn(l *statement.Line, p *payment, v *verdict) 
 	}
 }
 
-// telling is how earlier statements tell of a line's movement.
-type telling int
-
-const (
-	never  telling = iota
-	before         // the same movement
-	twice          // another movement of the same payment
-)
-
-func tells(told []store.StatementLine, l *statement.Line) telling {
-	how := never
+// another reports whether earlier statements tell of another movement of the
+// payment and not of this one. The same movement may be told again, by a
+// statement of an overlapping period or one that was issued anew.
+func another(told []store.StatementLine, l *statement.Line) (found bool) {
 	for _, t := range told {
-		switch {
-		case t.Kind != string(l.Kind):
-		case t.RailID == l.RailID && t.At.Equal(l.At) && t.Amount == l.Amount:
-			return before
-		default:
-			how = twice
+		if t.Kind == string(l.Kind) {
+			if t.RailID == l.RailID && t.At.Equal(l.At) {
+				return false
+			}
+			found = true
 		}
 	}
-	return how
+	return found
 }
 
 // miss finds the movements that are due and have no line, here or in an earlier

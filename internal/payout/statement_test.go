@@ -20,6 +20,8 @@ import (
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/postgres"
+	"github.com/payoutd/payoutd/internal/store/postgres/pgtest"
 	"github.com/payoutd/payoutd/internal/store/sqlite"
 	"github.com/payoutd/payoutd/money"
 	"github.com/payoutd/payoutd/rail"
@@ -505,6 +507,9 @@ func TestStatementEdges(t *testing.T) {
 		again.At, again.RailID = end.Add(time.Minute), "B-2"
 		l.wantDifferences(l.import_(of("S-2", end, again)), mismatch{store.DoubledLine, 1, p.Reference})
 		l.wantDifferences(l.import_(of("S-1a", end.Add(-hour), payLine(&p)))) // issued again
+		wrong := payLine(&p)
+		wrong.Amount.Minor++
+		l.wantDifferences(l.import_(of("S-1b", end.Add(-hour), wrong)), mismatch{store.OtherAmount, 1, p.Reference})
 	})
 }
 
@@ -559,11 +564,12 @@ func TestNoStatement(t *testing.T) {
 }
 
 // Card numbers that a rail quotes are masked before they are written anywhere.
+// What the rail calls its own stays: two returns must not become one.
 func TestStatementMasksCardNumbers(t *testing.T) {
 	l := statementLab(t)
 	s := l.upToNow("S-1")
 	s.Lines = []statement.Line{{
-		Kind: statement.Other, Reference: cardNumber, RailID: cardNumber, Direction: statement.Debit, Text: "to " + cardNumber,
+		Kind: statement.Other, Reference: cardNumber, RailID: "B-1", Direction: statement.Debit, Text: "to " + cardNumber,
 		Amount: money.Amount{Minor: 1, Currency: money.RUB}, At: s.From,
 	}}
 	r := l.import_(s)
@@ -575,9 +581,35 @@ func TestStatementMasksCardNumbers(t *testing.T) {
 	if err != nil || len(lines) != 1 {
 		t.Errorf("%d lines, error %v", len(lines), err)
 	}
+	for _, a := range alarms {
+		if a.Kind == "statement_extra" && !strings.Contains(a.Text, instrument.MaskText(cardNumber)) {
+			t.Errorf("alarm %q", a.Text)
+		}
+	}
 	if all := fmt.Sprintf("%+v %+v %+v", r, alarms, lines); strings.Contains(all, cardNumber) {
 		t.Errorf("a card number in %s", all)
 	}
+}
+
+// Names that a rail gives may look like card numbers, and masked like each other.
+func TestReturnsWithNamesThatLookLikeCards(t *testing.T) {
+	l := returnLab(t)
+	_, one := l.paidAccount()
+	_, other := l.paidAccount()
+	const name, likeIt = "2200000000001317", "2200000000181317"
+	if instrument.MaskText(name) == name || instrument.MaskText(likeIt) != instrument.MaskText(name) {
+		t.Fatalf("%s and %s are masked as %s and %s", name, likeIt, instrument.MaskText(name), instrument.MaskText(likeIt))
+	}
+	s := l.upToNow("S-1", *one, *other)
+	s.Lines = append(s.Lines, backLine(one, name), backLine(other, likeIt))
+	l.wantDifferences(l.import_(s))
+	if got, want := l.take(account, back(one, name, 100_00)), (Returned{Repeated: true}); got != want {
+		t.Errorf("told by notification as well: %+v", got)
+	}
+	if got := l.balance().Clearing; got != 0 {
+		t.Errorf("%d have not come back", got)
+	}
+	l.clean()
 }
 
 // A statement that was begun and not ended, because the program died, is gone on
@@ -733,6 +765,57 @@ func TestStatementFindsEveryFault(t *testing.T) {
 	l.clean()
 }
 
+// The same on PostgreSQL, with all that a statement may bring at once.
+func TestStatementOnPostgres(t *testing.T) {
+	url := pgtest.URL(t)
+	if err := postgres.Migrate(t.Context(), url, nil); err != nil {
+		t.Fatal(err)
+	}
+	to, err := postgres.Open(t.Context(), url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := statementLab(t)
+	paid := l.pay(5)
+	_, open := l.unclear()
+	l.stop() // from here on nobody writes but this test
+	l.stop = nil
+	if err := copyTo(l, to); err != nil {
+		t.Fatal(err)
+	}
+	before := l.engine.store
+	l.engine.store, l.store = to, to
+	defer func() {
+		l.engine.store, l.store = before, before
+		_ = to.Close()
+	}()
+	s := l.upToNow("S-1", paid[1], paid[2], paid[3], paid[3], paid[4], open)
+	s.Lines[1].Amount.Minor++
+	nobody := payLine(&paid[4])
+	nobody.Reference = "po_1"
+	s.Lines = append(s.Lines, nobody, backLine(&paid[4], "R-1"))
+	want := []mismatch{
+		{store.OtherAmount, 2, paid[2].Reference},
+		{store.DoubledLine, 4, paid[3].Reference},
+		{store.Extra, 7, "po_1"},
+		{store.Missing, 0, paid[0].Reference},
+	}
+	r := l.import_(s)
+	l.wantDifferences(r, want...)
+	if r.Summary.Proved != 1 || r.Summary.Returned != 1 || r.Summary.Matched != 5 || len(l.alarms()) != len(want) {
+		t.Errorf("found %+v, alarms %q", r.Summary, l.alarms())
+	}
+	l.wantDifferences(l.import_(s), want...)
+	next := l.upToNow("S-2", paid...)
+	next.Lines = append(next.Lines, backLine(&paid[4], "R-1"), payLine(&open))
+	l.wantDifferences(l.import_(next))
+	again, err := l.engine.StatementReport(t.Context(), r.Number)
+	if err != nil || len(again.Found) != 1 {
+		t.Errorf("found since: %v, error %v", again.Found, err)
+	}
+	l.clean()
+}
+
 // beside gives the engine a copy of its database, so that no run knows what an
 // earlier one was told, and returns how to go back.
 func beside(l *lab, rt *rapid.T) func() {
@@ -740,22 +823,7 @@ func beside(l *lab, rt *rapid.T) func() {
 	if err != nil {
 		rt.Fatal(err)
 	}
-	bulk := l.store.(store.Bulk)
-	err = bulk.Dump(l.Context(), func(d store.Dump) error {
-		tables, err := d.Tables(l.Context())
-		if err != nil {
-			return err
-		}
-		return copied.Load(l.Context(), func(to store.Load) error {
-			for _, t := range tables {
-				if err := to.Append(l.Context(), t, d.Rows(l.Context(), t)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	})
-	if err != nil {
+	if err := copyTo(l, copied); err != nil {
 		rt.Fatal(err)
 	}
 	before := l.engine.store
@@ -764,4 +832,22 @@ func beside(l *lab, rt *rapid.T) func() {
 		l.engine.store = before
 		_ = copied.Close()
 	}
+}
+
+// copyTo copies the database of the lab as it stands.
+func copyTo(l *lab, target store.Bulk) error {
+	return l.store.(store.Bulk).Dump(l.Context(), func(d store.Dump) error {
+		tables, err := d.Tables(l.Context())
+		if err != nil {
+			return err
+		}
+		return target.Load(l.Context(), func(to store.Load) error {
+			for _, t := range tables {
+				if err := to.Append(l.Context(), t, d.Rows(l.Context(), t)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/ledger"
@@ -311,10 +312,10 @@ func (t *tx) keep(e *webhook.Event) {
 	}
 }
 
-// alarm tells people.
+// alarm tells people. The text may quote a rail, which may quote a card.
 func (t *tx) alarm(s store.SessionKey, p id.Payout, kind, text string) {
 	t.own.Alarms = append(t.own.Alarms, store.Alarm{
-		ID: t.ids.Next(), Project: s.Project, Session: s.Session, Payout: p, Kind: kind, Text: text, At: t.now,
+		ID: t.ids.Next(), Project: s.Project, Session: s.Session, Payout: p, Kind: kind, Text: instrument.MaskText(text), At: t.now,
 	})
 }
 
