@@ -36,6 +36,16 @@ var (
 	ErrNoMessage = errors.New("the tax service does not know the message")
 )
 
+// IncomeMax is what a self-employed person may earn in a calendar year (Federal
+// Law 422-FZ of 27 November 2018, article 4).
+var IncomeMax = money.Amount{Minor: 2_400_000_00, Currency: money.RUB}
+
+// Moscow is the zone by which the service counts days and years.
+var Moscow = time.FixedZone("MSK", 3*60*60)
+
+// YearOf is the calendar year to which an income belongs.
+func YearOf(t time.Time) int { return t.In(Moscow).Year() }
+
 // Message is the service's name of a question: 1 to 64 printable characters.
 type Message string
 
@@ -51,34 +61,39 @@ const (
 	// Link asks a person, by INN or Phone, for their consent, which they give in
 	// an app of the service. Request; or Refused AlreadyLinked or NotTaxpayer.
 	Link Kind = "link"
-	// GetLink: what has the person answered? Request. Link, INN.
+	// GetLink: what has the person answered? Request. Link, INN; or Refused
+	// NoRequest.
 	GetLink Kind = "link_status"
 	// Unlink gives the consent back. INN. It is no fault if there is none.
 	Unlink Kind = "unlink"
 	// GetIncome: what has the person earned in the Year, in all registered
 	// receipts less the cancelled ones, whoever has registered them? INN, Year.
-	// Income.
+	// Income; or Refused NotTaxpayer or NotLinked.
 	GetIncome Kind = "income"
 	// Register registers income and makes its receipt. INN, Operation, Receipt.
 	// Registered; or Refused NotTaxpayer, NotLinked or LimitExceeded. The same
-	// Operation again gives the same receipt, whatever else it says.
+	// Operation again gives the same receipt, whatever else it says. One that was
+	// refused has made nothing, and is judged anew.
 	Register Kind = "register"
 	// Cancel cancels a receipt. INN, Operation, ReceiptID, Reason. It is no
-	// fault if it is cancelled already.
+	// fault if it is cancelled already. Refused NoReceipt if the INN has none of
+	// that ID.
 	Cancel Kind = "cancel"
-	// ComparePerson: do name and phone fit the INN? INN, Person. Mismatched.
+	// ComparePerson: do name and phone fit the INN? INN, Person. Mismatched; or
+	// Refused NotTaxpayer.
 	ComparePerson Kind = "personal_data"
 	// CountNotices: how many notifications has each person not read? INNs. Notices
-	// with Count.
+	// with Count, one for each INN; who is not linked to us has none.
 	CountNotices Kind = "notifications_count"
-	// ReadNotices: what do they say? INNs. Notices with Texts.
+	// ReadNotices: what do they say? INNs. Notices with Texts, one for each INN.
 	ReadNotices Kind = "notifications"
 	// DeliverNotices says that the texts were shown to the person, and
-	// AcknowledgeNotices that they were read. Delivered.
+	// AcknowledgeNotices that they were read, which takes them off the count.
+	// Delivered. An identifier that is not the person's is passed over.
 	DeliverNotices     Kind = "notifications_delivered"
 	AcknowledgeNotices Kind = "notifications_acknowledged"
 	// ListReceipts: the receipts that we have registered with an income of the
-	// day that begins at Day in Moscow, cancelled ones as well. Day. Receipts.
+	// 24 hours that begin at Day, cancelled ones as well. Day. Receipts.
 	ListReceipts Kind = "receipts"
 )
 
@@ -118,7 +133,9 @@ type Answer struct {
 }
 
 // Refusal is why the service will not do what was asked, in the wire's words
-// (wire reference, extensions §3.10). It is final: the same question gets it again.
+// (wire reference, extensions §3.10), but for the two that no partner can meet
+// with. Whoever asks again is refused again as long as nothing has changed;
+// Failed, a fault of the service, may go away by itself.
 type Refusal string
 
 // The refusals.
@@ -128,7 +145,12 @@ const (
 	AlreadyLinked Refusal = "taxpayer_already_bound"
 	LimitExceeded Refusal = "taxpayer_income_exceeds_amount_limit"
 	Failed        Refusal = "npd_service_internal_error"
+	NoRequest     Refusal = "link_request_unknown"
+	NoReceipt     Refusal = "receipt_unknown"
 )
+
+// Refusals lists all of them.
+var Refusals = []Refusal{NotTaxpayer, NotLinked, AlreadyLinked, LimitExceeded, Failed, NoRequest, NoReceipt}
 
 // LinkState is how a request for consent stands.
 type LinkState string

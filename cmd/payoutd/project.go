@@ -55,6 +55,7 @@ type settingFlags struct {
 	CardIDs              *bool             `name:"card-ids" negatable:"" help:"Show card_id in cards."`
 	AccountTokens        *bool             `negatable:"" help:"Give a token of each account that was paid to."`
 	TokenizeElements     *bool             `negatable:"" help:"Let card numbers be tokenized by the partner's own systems (PCI DSS)."`
+	SelfEmployed         *bool             `negatable:"" help:"Let the tax service be asked about self-employed people."`
 }
 
 // settings puts the flags into the words of package admin.
@@ -66,6 +67,7 @@ func (f *settingFlags) settings() (admin.Settings, error) {
 		Rates: f.Rate, RateLock: (*partner.Duration)(f.RateLock), ShowRates: f.ShowRates,
 		Partner: f.Partner, PublicTokenLife: (*partner.Duration)(f.PublicTokenLife), TokenLife: (*partner.Duration)(f.TokenLife),
 		CardIDs: f.CardIDs, AccountTokens: f.AccountTokens, Elements: f.TokenizeElements,
+		SelfEmployed: f.SelfEmployed,
 		ControlKey: f.ControlKey, INNCheck: f.INNCheck, AccountPrefix: f.AccountPrefix,
 	}
 	switch {
@@ -337,6 +339,7 @@ func (p *program) showProject(q admin.Project) error {
 		row("--card-ids", *s.CardIDs)
 		row("--account-tokens", *s.AccountTokens)
 		row("--tokenize-elements", *s.Elements)
+		row("--self-employed", *s.SelfEmployed)
 		row("--control-key", *s.ControlKey)
 		row("--inn-check", *s.INNCheck)
 		row("--account-prefix", *s.AccountPrefix)

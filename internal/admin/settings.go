@@ -57,6 +57,7 @@ type Settings struct {
 	CardIDs         *bool             `json:"card_ids,omitempty"`
 	AccountTokens   *bool             `json:"account_tokens,omitempty"`
 	Elements        *bool             `json:"tokenize_elements,omitempty"`
+	SelfEmployed    *bool             `json:"self_employed,omitempty"`
 
 	// WidgetOrigins are the pages that may show its widgets, in the form of
 	// partner.CheckOrigin.
@@ -232,6 +233,10 @@ func (s Settings) changes() []change {
 			p.Elements = *s.Elements
 			return nil
 		}},
+		{"self_employed", s.SelfEmployed != nil, func(p *partner.Project) error {
+			p.SelfEmployed = *s.SelfEmployed
+			return nil
+		}},
 		{"widget_origins", s.WidgetOrigins != nil, func(p *partner.Project) error {
 			for _, o := range *s.WidgetOrigins {
 				if err := partner.CheckOrigin(o); err != nil {
@@ -399,6 +404,7 @@ func settingsOf(p *partner.Project) Settings {
 		ServerKey: said(string(p.ServerKey), string(partner.RSA)), SingleRequest: &p.SingleRequest, ConfirmTimeout: &timeout,
 		Methods: &methods, Fees: fees, ShowFees: &p.ShowFees, ReturnFee: &returnFee, ReturnWindow: &p.ReturnWindow, Credit: &credit,
 		Partner: &owner, PublicTokenLife: &publicLife, TokenLife: &p.TokenLife, CardIDs: &p.CardIDs, AccountTokens: &p.AccountTokens, Elements: &p.Elements,
+		SelfEmployed: &p.SelfEmployed,
 		Rates: rates, RateLock: &lock, ShowRates: &p.ShowRates,
 		ControlKey:    said(string(p.ControlKey), string(partner.Off)),
 		INNCheck:      said(string(p.INNCheck), string(partner.Off)),

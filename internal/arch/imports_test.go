@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"rail/railtest":  {"rail", "instrument", "money"},
 	"rail/statement": {"money"},
 	"tax":            {"money"},
+	"tax/taxtest":    {"money", "tax"},
 
 	// The vocabulary.
 	"internal/id":    {},
@@ -49,10 +50,10 @@ var mayImport = map[string][]string{
 
 	// JSON stands below the engine of payouts, which writes the body of a
 	// webhook in the transaction that promises it.
-	"internal/wire": {"instrument", "internal/fault", "internal/id", "internal/partner", "internal/rate", "internal/session", "internal/vault", "money"},
+	"internal/wire": {"instrument", "internal/fault", "internal/id", "internal/partner", "internal/rate", "internal/session", "internal/vault", "money", "tax"},
 	"internal/payout": {
 		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/rate", "internal/session",
-		"internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "rail", "rail/statement", "sign",
+		"internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "rail", "rail/statement", "sign", "tax",
 	},
 
 	// The doors.
@@ -77,7 +78,7 @@ var mayImport = map[string][]string{
 	"internal/shop": {"internal/fault", "sign"},
 
 	// The world outside, simulated: it knows nothing of what asks it.
-	"internal/sandbox": {"instrument", "internal/fault", "internal/id", "internal/rate", "money", "rail", "rail/statement", "sign"},
+	"internal/sandbox": {"instrument", "internal/fault", "internal/id", "internal/rate", "money", "rail", "rail/statement", "sign", "tax"},
 
 	// Only the binary chooses engines, connectors and settings.
 	"cmd/payoutd": {all},

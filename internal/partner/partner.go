@@ -68,6 +68,9 @@ type Project struct {
 	// Elements lets it tokenize card numbers that it has itself; a sandbox
 	// allows that to everybody.
 	Elements bool `json:"tokenize_elements,omitempty"`
+	// SelfEmployed lets it ask the tax service about self-employed people; a
+	// sandbox allows that to everybody.
+	SelfEmployed bool `json:"self_employed,omitempty"`
 
 	ControlKey    Mode `json:"control_key,omitempty"`    // Bank of Russia control key of accounts
 	INNCheck      Mode `json:"inn_check,omitempty"`      // check digits of an INN

@@ -35,6 +35,7 @@ import (
 	"github.com/payoutd/payoutd/money"
 	"github.com/payoutd/payoutd/rail"
 	"github.com/payoutd/payoutd/sign"
+	"github.com/payoutd/payoutd/tax"
 )
 
 const (
@@ -65,11 +66,13 @@ type Options struct {
 	Rails map[instrument.Kind]rail.Rail
 	// ServerKeys sign webhooks.
 	ServerKeys map[partner.KeyType]sign.PrivateKey
-	// Sandbox gives every project every method, and every currency of Rates.
+	// Sandbox gives every project every method, every currency of Rates, and Tax.
 	Sandbox bool
 	// Rates says what foreign currencies cost where no agreement does; nil says
 	// nothing.
 	Rates rate.Source
+	// Tax is the tax service for self-employed people; nil where there is none.
+	Tax tax.Service
 	// Roles are what Run does on this node; nil means all of them. What a node
 	// does not do it leaves to others that share the database.
 	Roles []Role
@@ -104,6 +107,7 @@ type Engine struct {
 	serverKeys map[partner.KeyType]sign.PrivateKey
 	sandbox    bool
 	rates      rate.Source // nil for none
+	tax        tax.Service // nil for none
 	gapMax     time.Duration
 	now        func() time.Time // the product's clock, UTC, microseconds
 	real       func() time.Time
@@ -150,7 +154,7 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	}
 	e := &Engine{
 		store: o.Store, vault: o.Vault, rails: o.Rails, byName: map[string]rail.Rail{}, serverKeys: o.ServerKeys,
-		sandbox: o.Sandbox, rates: o.Rates, gapMax: o.QueryGapMax, real: time.Now, log: o.Log, metrics: newMetrics(o.Metrics),
+		sandbox: o.Sandbox, rates: o.Rates, tax: o.Tax, gapMax: o.QueryGapMax, real: time.Now, log: o.Log, metrics: newMetrics(o.Metrics),
 		now:  func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
 		ids:  o.IDs,
 		node: newNode(), left: make(chan struct{}, 1),

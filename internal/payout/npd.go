@@ -1,0 +1,18 @@
+package payout
+
+import (
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/partner"
+)
+
+// taxed refuses a project that may not ask the tax service: fault.Unauthorized
+// where there is none, or the project lacks the right.
+func (e *Engine) taxed(p *partner.Project) error {
+	switch {
+	case e.tax == nil:
+		return fault.New(fault.Unauthorized, "this server has no connection to the tax service")
+	case !e.sandbox && !p.SelfEmployed:
+		return fault.New(fault.Unauthorized, "self-employed people are not enabled for the project")
+	}
+	return nil
+}
