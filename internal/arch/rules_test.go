@@ -17,7 +17,7 @@ var clocks = map[string]string{
 
 // suites are tests, though their files are not named so: each engine and each
 // connector runs them, or, as pgtest, is run on them.
-var suites = []string{"internal/store/postgres/pgtest", "internal/store/storetest", "rail/railtest"}
+var suites = []string{"internal/store/postgres/pgtest", "internal/store/storetest", "rail/railtest", "tax/taxtest"}
 
 // wallClock is the rule that code is told the time: outside cmd, tests and the
 // clocks, time.Now may stand as a default value but not be called, and neither
