@@ -58,7 +58,8 @@ type installation struct {
 // purpose is what an installation is opened for.
 type purpose struct {
 	may       permission
-	simulated bool // with the simulated rails
+	simulated bool   // with the simulated rails
+	origin    string // of the server, where receipts are to be seen
 	// railsNoSync keeps those from waiting for the disk.
 	railsNoSync bool
 	// roles are what the engine does in the background; a command's has none, and
@@ -108,7 +109,7 @@ func open(ctx context.Context, f folder, log *slog.Logger, why purpose) (_ *inst
 	}
 	if why.simulated {
 		options.Rails, options.Sandbox, options.QueryGapMax = i.world.Rails(), true, sandboxQueryGap
-		options.Rates = sandbox.Rates(i.clock)
+		options.Rates, options.Tax = sandbox.Rates(i.clock), i.world.Tax()
 	}
 	if why.rates.Rates != "" {
 		if options.Rates, err = rate.NewFeed(rate.FeedOptions{
@@ -162,6 +163,9 @@ func (i *installation) openWorld(why purpose) (err error) {
 		return err
 	}
 	var opts []sandbox.Option
+	if why.origin != "" {
+		opts = append(opts, sandbox.WithOrigin(why.origin))
+	}
 	if why.railsNoSync {
 		opts = append(opts, sandbox.WithoutSync())
 	}

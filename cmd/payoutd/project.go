@@ -68,7 +68,7 @@ func (f *settingFlags) settings() (admin.Settings, error) {
 		Partner: f.Partner, PublicTokenLife: (*partner.Duration)(f.PublicTokenLife), TokenLife: (*partner.Duration)(f.TokenLife),
 		CardIDs: f.CardIDs, AccountTokens: f.AccountTokens, Elements: f.TokenizeElements,
 		SelfEmployed: f.SelfEmployed,
-		ControlKey: f.ControlKey, INNCheck: f.INNCheck, AccountPrefix: f.AccountPrefix,
+		ControlKey:   f.ControlKey, INNCheck: f.INNCheck, AccountPrefix: f.AccountPrefix,
 	}
 	switch {
 	case slices.Equal(f.Method, []string{"none"}):

@@ -11,20 +11,14 @@ import (
 	"github.com/payoutd/payoutd/internal/shop"
 	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/widget"
+	"github.com/payoutd/payoutd/tax"
 )
 
-// taxService is what linking needs of the tax service.
-type taxService interface {
-	RequestLink(ctx context.Context, inn string) (sandbox.LinkState, error)
-	Link(ctx context.Context, inn string) (sandbox.LinkState, error)
-}
-
-// widgetDesk is the back end of the widgets: the engine for tokens, the tax
-// service for links.
+// widgetDesk is the back end of the widgets: the engine, for tokens and for
+// links.
 type widgetDesk struct {
 	engine *payout.Engine
 	now    func() time.Time
-	tax    taxService // nil where there is none: nobody can be linked then
 }
 
 // Open implements widget.Desk.
@@ -51,7 +45,7 @@ func (d *widgetDesk) Open(ctx context.Context, token string) (widget.Grant, erro
 		g.Tokenize = door(true, w.Used)
 	}
 	if w := p.Widgets.SelfEmployed; w != nil {
-		g.SelfEmployed, g.Person = door(d.tax != nil, w.Used), w.INN
+		g.SelfEmployed, g.Person = door(d.engine.Links(), w.Used), w.INN
 	}
 	if w := p.Widgets.Acquiring; w != nil {
 		g.Acquiring = door(true, w.Used)
@@ -91,16 +85,15 @@ func (d *widgetDesk) Link(ctx context.Context, token, person string) (widget.Lin
 		}
 		return "", fault.New(fault.Invalid, "tax_reference_or_phone: not the person of this token")
 	}
-	return d.linked(ctx, token, inn, d.tax.RequestLink)
+	return widgetLink(d.engine.Link(ctx, vault.Token(token), inn))
 }
 
 // LinkState implements widget.Desk.
 func (d *widgetDesk) LinkState(ctx context.Context, token string) (widget.LinkState, error) {
-	inn, err := d.person(ctx, token)
-	if err != nil {
+	if _, err := d.person(ctx, token); err != nil {
 		return "", err
 	}
-	return d.linked(ctx, token, inn, d.tax.Link)
+	return widgetLink(d.engine.LinkState(ctx, vault.Token(token)))
 }
 
 // person is whom a token links: fault.TokenExpired, TokenUsed, TooMany or
@@ -120,13 +113,19 @@ func (d *widgetDesk) person(ctx context.Context, token string) (string, error) {
 	return g.Person, nil
 }
 
-// linked asks the tax service, and uses the token up when the person is linked.
-func (d *widgetDesk) linked(ctx context.Context, token, inn string, ask func(context.Context, string) (sandbox.LinkState, error)) (widget.LinkState, error) {
-	state, err := ask(ctx, inn)
-	if err != nil || state != sandbox.LinkLinked {
-		return widget.LinkState(state), err
+// widgetLink says in the widget's words how a request to link stands.
+func widgetLink(state tax.LinkState, err error) (widget.LinkState, error) {
+	switch {
+	case err != nil:
+		return "", err
+	case state == tax.LinkConfirmed:
+		return widget.Linked, nil
+	case state == tax.LinkRejected:
+		return widget.LinkRejected, nil
+	case state == tax.LinkRequested:
+		return widget.LinkSent, nil
 	}
-	return widget.Linked, d.engine.UseWidget(ctx, vault.Token(token), payout.WidgetSelfEmployed)
+	return widget.LinkNone, nil
 }
 
 // newForms is the widgets' server of this node.
@@ -135,11 +134,7 @@ func (s *server) newForms() (*widget.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	desk := &widgetDesk{engine: s.engine, now: s.clock.Now}
-	if s.world != nil {
-		desk.tax = s.world
-	}
-	return widget.New(desk, widget.Options{
+	return widget.New(&widgetDesk{engine: s.engine, now: s.clock.Now}, widget.Options{
 		Log: s.log, Metrics: s.metrics, Now: s.clock.Now, Proxies: proxies, Loopback: s.world != nil,
 	}), nil
 }

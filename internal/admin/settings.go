@@ -405,7 +405,7 @@ func settingsOf(p *partner.Project) Settings {
 		Methods: &methods, Fees: fees, ShowFees: &p.ShowFees, ReturnFee: &returnFee, ReturnWindow: &p.ReturnWindow, Credit: &credit,
 		Partner: &owner, PublicTokenLife: &publicLife, TokenLife: &p.TokenLife, CardIDs: &p.CardIDs, AccountTokens: &p.AccountTokens, Elements: &p.Elements,
 		SelfEmployed: &p.SelfEmployed,
-		Rates: rates, RateLock: &lock, ShowRates: &p.ShowRates,
+		Rates:        rates, RateLock: &lock, ShowRates: &p.ShowRates,
 		ControlKey:    said(string(p.ControlKey), string(partner.Off)),
 		INNCheck:      said(string(p.INNCheck), string(partner.Off)),
 		AccountPrefix: said(string(p.AccountPrefix), string(partner.Off)),

@@ -118,6 +118,7 @@ var mayUse = map[string][]string{
 	"golang.org/x/time":                   {"internal/widget"},
 	"modernc.org/sqlite":                  {"internal/sandbox", "internal/store/sqlite"},
 	"pgregory.net/rapid":                  {"internal/store/storetest", "rail/railtest"},
+	"rsc.io/qr":                           {"internal/sandbox"},
 }
 
 // imports is the rule of mayImport and mayUse.

@@ -52,6 +52,15 @@ const (
 	ProviderMaximum     Code = "provider_exceeds_amount_limit"
 )
 
+// Codes of what the tax service says of self-employed people.
+const (
+	TaxpayerUnknown Code = "taxpayer_unknown"
+	TaxpayerUnbound Code = "taxpayer_not_bound"
+	TaxpayerBound   Code = "taxpayer_already_bound"
+	TaxpayerLimit   Code = "taxpayer_income_exceeds_amount_limit"
+	TaxFailed       Code = "npd_service_internal_error"
+)
+
 // An Error is a refusal or a failure with its code.
 type Error struct {
 	Code  Code

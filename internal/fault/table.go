@@ -56,11 +56,11 @@ var rows = map[Code]Row{
 	ProviderTimeout:                        {ProviderTimeout, 0, "the provider did not answer in time"},
 	"refund_amount_too_large":              {"refund_amount_too_large", http.StatusBadRequest, "the refund is above the permitted maximum"},
 	"3DS_error":                            {"3DS_error", 0, "3-D Secure failed"},
-	"taxpayer_unknown":                     {"taxpayer_unknown", 0, "the INN does not belong to a self-employed person"},
-	"taxpayer_not_bound":                   {"taxpayer_not_bound", 0, "the self-employed person is not linked"},
-	"taxpayer_already_bound":               {"taxpayer_already_bound", http.StatusBadRequest, "the self-employed person is already linked"},
-	"taxpayer_income_exceeds_amount_limit": {"taxpayer_income_exceeds_amount_limit", 0, "the yearly income limit would be exceeded"},
-	"npd_service_internal_error":           {"npd_service_internal_error", 0, "the tax service failed"},
+	TaxpayerUnknown:                        {TaxpayerUnknown, http.StatusBadRequest, "the INN does not belong to a self-employed person"},
+	TaxpayerUnbound:                        {TaxpayerUnbound, 0, "the self-employed person is not linked"},
+	TaxpayerBound:                          {TaxpayerBound, http.StatusBadRequest, "the self-employed person is already linked"},
+	TaxpayerLimit:                          {TaxpayerLimit, 0, "the yearly income limit would be exceeded"},
+	TaxFailed:                              {TaxFailed, http.StatusInternalServerError, "the tax service failed"},
 }
 
 // Lookup returns the row of a code; a code without one counts as Internal.

@@ -388,6 +388,7 @@ type use struct {
 	widget  Widget
 	items   []vault.Item // what came of it
 	refused bool         // it did not succeed, and is counted
+	link    string       // it has come to a request to link, and is not at its end
 }
 
 func (u *use) reads(names *store.Reads) { names.Public = append(names.Public, u.key) }
@@ -401,9 +402,12 @@ func (u *use) decide(t *tx) (Answer, error) {
 	if err := usable(p, u.widget, t.now); err != nil {
 		return Answer{}, err
 	}
-	if u.refused {
+	switch {
+	case u.refused:
 		p.Attempts++
-	} else {
+	case u.link != "":
+		p.Widgets.SelfEmployed.Request = u.link
+	default:
 		*u.widget.used(p) = true
 		t.own.Items = append(t.own.Items, u.items...)
 	}

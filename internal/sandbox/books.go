@@ -126,7 +126,7 @@ func openBooks(path string, noSync bool) (_ *books, err error) {
 		return nil, err
 	}
 	b.writer.SetMaxOpenConns(1)
-	if _, err := b.writer.Exec(schema + linkSchema); err != nil {
+	if _, err := b.writer.Exec(schema + taxSchema); err != nil {
 		return nil, err
 	}
 	for stmt, text := range map[**sql.Stmt]string{&b.add: addPayment, &b.find: findPayment, &b.set: setPayment, &b.execute: addExecution} {

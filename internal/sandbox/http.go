@@ -42,6 +42,8 @@ func Handler(site Site) http.Handler {
 	mux.Handle("/sandbox/statement", verbs{http.MethodGet: s.statement})
 	mux.Handle("/sandbox/tax", verbs{http.MethodGet: s.listLinks})
 	mux.Handle("/sandbox/tax/{inn}", verbs{http.MethodPost: s.decideLink})
+	mux.HandleFunc("GET /sandbox/receipts/{inn}/{id}/print", s.printReceipt)
+	mux.HandleFunc("GET /sandbox/receipts/style.css", receiptStyle)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, fault.New(fault.NoRoute, "no such path: %s", r.URL.Path))
 	})
@@ -60,7 +62,7 @@ type server struct {
 const kindWidget = "widget"
 
 func (s *server) values(http.ResponseWriter, *http.Request) (any, error) {
-	values := append(append(Values(), LinkValues()...), RateValues()...)
+	values := append(append(Values(), PersonValues()...), RateValues()...)
 	if s.widget != "" {
 		values = append(values, Value{Kind: kindWidget, Value: s.widget, Description: "where the widgets are"})
 	}
@@ -143,10 +145,18 @@ func (s *server) decideLink(w http.ResponseWriter, r *http.Request) (any, error)
 	var in struct {
 		Decision string `json:"decision"`
 	}
-	if err := json.Unmarshal(body, &in); err != nil || in.Decision != "confirm" && in.Decision != "reject" {
-		return nil, fault.New(fault.Invalid, `want {"decision":"confirm"} or {"decision":"reject"}`)
+	if err := json.Unmarshal(body, &in); err != nil {
+		in.Decision = ""
 	}
-	if err := s.world.DecideLink(r.Context(), r.PathValue("inn"), in.Decision == "confirm"); err != nil {
+	switch inn := r.PathValue("inn"); in.Decision {
+	case "confirm", "reject":
+		err = s.world.DecideLink(r.Context(), inn, in.Decision == "confirm")
+	case "unlink":
+		err = s.world.Unlink(r.Context(), inn)
+	default:
+		err = fault.New(fault.Invalid, `want {"decision":"confirm"}, {"decision":"reject"} or {"decision":"unlink"}`)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return done, nil

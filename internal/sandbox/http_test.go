@@ -134,7 +134,7 @@ func TestValuesOverHTTP(t *testing.T) {
 	handler, _, _ := newHandler()
 	w := request(handler, http.MethodGet, "/sandbox/values", "", nil)
 	values := decode[[]map[string]any](t, w)
-	if want := len(Values()) + len(LinkValues()) + len(RateValues()) + 1; len(values) != want {
+	if want := len(Values()) + len(PersonValues()) + len(RateValues()) + 1; len(values) != want {
 		t.Fatalf("%d values, want %d", len(values), want)
 	}
 	if last := values[len(values)-1]; last["kind"] != "widget" || last["value"] != "http://127.0.0.1:40131" {

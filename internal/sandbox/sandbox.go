@@ -22,13 +22,14 @@ import (
 )
 
 // World is everybody who moves money: one card network, one bank, one faster
-// payment system, one wallet. It is safe for concurrent use, and two processes
+// payment system, one wallet; and the tax service. It is safe for concurrent use, and two processes
 // may have the same folder open.
 type World struct {
 	clock   *Clock
 	books   *books
 	secret  secret
 	latency time.Duration
+	origin  string // of the links of receipts
 	rails   map[instrument.Kind]rail.Rail
 }
 
@@ -39,6 +40,7 @@ type options struct {
 	latency time.Duration
 	seed    string
 	noSync  bool
+	origin  string
 }
 
 // WithLatency makes each call of a rail take at least d; by default it takes
@@ -54,10 +56,13 @@ func WithSeed(seed string) Option { return func(o *options) { o.seed = seed } }
 // measurements: a real rail waits for a disk of its own.
 func WithoutSync() Option { return func(o *options) { o.noSync = true } }
 
+// WithOrigin says where /sandbox/* is served: the links of receipts lead there.
+func WithOrigin(url string) Option { return func(o *options) { o.origin = url } }
+
 // Open opens the world whose books are in dir, or makes one. The clock says
 // when a payment that is under way ends.
 func Open(dir string, clock *Clock, opts ...Option) (*World, error) {
-	var o options
+	o := options{origin: originDefault}
 	for _, set := range opts {
 		set(&o)
 	}
@@ -74,7 +79,7 @@ func Open(dir string, clock *Clock, opts ...Option) (*World, error) {
 	if err != nil {
 		return nil, fmt.Errorf("books of the simulated world: %w", err)
 	}
-	w := &World{clock: clock, books: books, secret: secret, latency: o.latency}
+	w := &World{clock: clock, books: books, secret: secret, latency: o.latency, origin: o.origin}
 	w.rails = map[instrument.Kind]rail.Rail{
 		instrument.KindCard:    &simulated{w, instrument.KindCard, "card"},
 		instrument.KindAccount: newBank(simulated{w, instrument.KindAccount, "account"}),

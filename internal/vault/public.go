@@ -39,8 +39,11 @@ type TokenizeWidget struct {
 
 // SelfEmployedWidget links the self-employed person with this INN.
 type SelfEmployedWidget struct {
-	INN  string `json:"inn"` // 12 digits
-	Used bool   `json:"used,omitempty"`
+	INN string `json:"inn"` // 12 digits
+	// Request is the tax service's name of the last request to link; "" before
+	// one was made.
+	Request string `json:"request,omitempty"`
+	Used    bool   `json:"used,omitempty"`
 }
 
 // AcquiringWidget is a payment form. It is issued and opens nothing here: this
