@@ -93,7 +93,7 @@ var mayImport = map[string][]string{
 var (
 	contract = []string{
 		"internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/rate", "internal/session", "internal/vault", "internal/webhook",
-		"money",
+		"money", "tax",
 	}
 	form   = append([]string{"internal/store", "instrument"}, contract...)
 	engine = append([]string{"internal/store/codec"}, form...)

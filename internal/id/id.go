@@ -106,6 +106,20 @@ func ParseStatement(s string) (Statement, error) {
 	return Statement(n), err
 }
 
+// NPDRequest names a partner's request to the tax service; printed as "npd-" and
+// digits.
+type NPDRequest int64
+
+func (r NPDRequest) String() string { return npd + strconv.FormatInt(int64(r), 10) }
+
+// ParseNPDRequest is the reverse of NPDRequest.String.
+func ParseNPDRequest(s string) (NPDRequest, error) {
+	n, err := parse(npd, s)
+	return NPDRequest(n), err
+}
+
+const npd = "npd-" // as the published samples have it
+
 // Batch names one transaction of the committer.
 type Batch int64
 

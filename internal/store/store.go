@@ -91,6 +91,7 @@ type Store interface {
 
 	Tokens
 	Statements
+	NPD
 
 	// Projects reads all projects by ID.
 	Projects(ctx context.Context) ([]partner.Project, error)
@@ -257,6 +258,7 @@ type Reads struct {
 	Keys     []KeyRef
 	Items    []ItemKey
 	Public   []PublicKey
+	NPD      []NPDKey
 }
 
 // Rows is what was found; what is not in a map does not exist.
@@ -270,6 +272,7 @@ type Rows struct {
 	Keys   map[KeyRef]KeyRecord
 	Items  map[ItemKey]vault.Item
 	Public map[PublicKey]*vault.Public
+	NPD    map[NPDKey]NPDRequest
 }
 
 // Changes is the sum of what the commands of a batch change.
@@ -290,11 +293,12 @@ type Changes struct {
 	Tasks      []Task            // new or changed, by key
 	TasksDone  []TaskKey         // to be removed before Tasks are written; one that is not there is no error
 	Alarms     []Alarm           // new
-	// Items and Public are new, with Revision 0, or changed, with the Revision
-	// that was loaded. Of an item only DeletedAt and WipeAt change, of a public
-	// token Widgets and Attempts.
+	// Items, Public and NPD are new, with Revision 0, or changed, with the
+	// Revision that was loaded. Of an item only DeletedAt and WipeAt change, of a
+	// public token Widgets and Attempts, of a request Message and Answer.
 	Items  []vault.Item
 	Public []*vault.Public
+	NPD    []NPDRequest
 	Acts   []Act // new
 	// Statements are new or changed, by rail and ID: State and Summary change.
 	// A line that is there already stays as it is.
@@ -306,7 +310,7 @@ type Changes struct {
 // Empty reports whether there is nothing to write.
 func (c *Changes) Empty() bool {
 	return len(c.Keys)+len(c.Sessions)+len(c.Books)+len(c.Entries)+len(c.Attempts)+len(c.Cards)+len(c.Events)+
-		len(c.Deliveries)+len(c.Tasks)+len(c.TasksDone)+len(c.Alarms)+len(c.Items)+len(c.Public)+len(c.Acts)+
+		len(c.Deliveries)+len(c.Tasks)+len(c.TasksDone)+len(c.Alarms)+len(c.Items)+len(c.Public)+len(c.NPD)+len(c.Acts)+
 		len(c.Statements)+len(c.Lines)+len(c.Differences) == 0
 }
 

@@ -28,8 +28,9 @@ type Tokens interface {
 	// not the old one any more is left as it is.
 	Reseal(ctx context.Context, cards []Resealed[vault.Sealed], items []Resealed[vault.Item]) (int, error)
 	// Wipe removes the ciphertexts and fingerprints of up to limit items whose
-	// time for it has come, and up to limit public tokens that came to their end
-	// vault.KeepAfterEnd ago. It tells how many of both.
+	// time for it has come, up to limit public tokens that came to their end
+	// vault.KeepAfterEnd ago, and up to limit requests to the tax service that
+	// have ended. It tells how many of all.
 	Wipe(ctx context.Context, now time.Time, limit int) (int, error)
 
 	// Audit reads the newest acts of operators, newest first.

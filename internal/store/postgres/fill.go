@@ -55,7 +55,7 @@ func (s *Store) Fill(ctx context.Context, c *store.Changes) error {
 		b = new(pgx.Batch)
 		writeBooks(b, c.Books)
 		writeClearing(b, c.Entries)
-		if err := errors.Join(writeItems(b, c.Items), writePublic(b, c.Public)); err != nil {
+		if err := errors.Join(writeItems(b, c.Items), writePublic(b, c.Public), writeNPD(b, c.NPD)); err != nil {
 			return err
 		}
 		writeActs(b, c.Acts)

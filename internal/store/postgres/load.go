@@ -49,6 +49,7 @@ type wanted struct {
 	keys             []store.KeyRef
 	items            []store.ItemKey
 	public           []store.PublicKey
+	npd              []store.NPDKey
 }
 
 func want(r store.Reads) wanted {
@@ -60,11 +61,12 @@ func want(r store.Reads) wanted {
 		keys:     distinct(r.Keys, compareKeys),
 		items:    distinct(r.Items, compareItems),
 		public:   distinct(r.Public, comparePublic),
+		npd:      distinct(r.NPD, compareNPD),
 	}
 }
 
 func (w *wanted) nothing() bool {
-	return len(w.outbox)+len(w.books)+len(w.keys)+len(w.items)+len(w.public) == 0
+	return len(w.outbox)+len(w.books)+len(w.keys)+len(w.items)+len(w.public)+len(w.npd) == 0
 }
 
 // distinct sorts a copy of keys and drops the repeated ones.
@@ -91,6 +93,7 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 		Keys:     make(map[store.KeyRef]store.KeyRecord),
 		Items:    make(map[store.ItemKey]vault.Item),
 		Public:   make(map[store.PublicKey]*vault.Public),
+		NPD:      make(map[store.NPDKey]store.NPDRequest),
 	}
 	if w.nothing() {
 		return rows, nil
@@ -147,6 +150,7 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 	}
 	queueItems(b, w.items, rows)
 	queuePublic(b, w.public, rows)
+	queueNPD(b, w.npd, rows)
 	if err := t.send(ctx, b); err != nil {
 		return nil, err
 	}

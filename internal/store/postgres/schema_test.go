@@ -21,7 +21,7 @@ import (
 var wholeInstallation = []string{"nodes", "projects", "projects_revision", "settings", "statement_differences", "statements"}
 
 // secondary are the indexes that are no key: each costs every write.
-var secondary = []string{"acts_newest", "alarms_newest", "batches_by_id", "events_due", "items_by_lookup", "items_wipe", "public_tokens_by_lookup", "public_tokens_end", "statements_by_number", "tasks_due"}
+var secondary = []string{"acts_newest", "alarms_newest", "batches_by_id", "events_due", "items_by_lookup", "items_wipe", "npd_requests_end", "public_tokens_by_lookup", "public_tokens_end", "statements_by_number", "tasks_due"}
 
 // A rule of the schema is a query for what breaks it; $1 are the tables above.
 // Without these the tables could not be spread over machines by project, or a
@@ -148,6 +148,9 @@ func TestHotStatementsLookUp(t *testing.T) {
 		{"read alarms", selectAlarms, []string{"alarms_newest ()"}},
 		{"load items", loadItems, []string{"items_pkey (partner, id)"}},
 		{"load public tokens", loadPublic, []string{"public_tokens_pkey (project, lookup)"}},
+		{"load requests to the tax service", loadNPD, []string{"npd_requests_pkey (project, id)"}},
+		{"update requests to the tax service", updateNPD, []string{"npd_requests_pkey (project, id)"}},
+		{"wipe requests to the tax service", wipeNPD, []string{"npd_requests_end (ends_at)", "npd_requests_pkey (project, id)"}},
 		{"find item", findItem, []string{"items_by_lookup (lookup)"}},
 		{"find public token", findPublic, []string{"public_tokens_by_lookup (lookup)"}},
 		{"update items", updateItems, []string{"items_pkey (partner, id)"}},

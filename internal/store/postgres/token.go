@@ -300,7 +300,11 @@ func (s *Store) Wipe(ctx context.Context, now time.Time, limit int) (wiped int, 
 			return err
 		}
 		public, err := conn.Exec(ctx, wipePublic, codec.Micros(now.Add(-vault.KeepAfterEnd)), max(limit, 0))
-		wiped = int(items.RowsAffected() + public.RowsAffected())
+		if err != nil {
+			return err
+		}
+		requests, err := conn.Exec(ctx, wipeNPD, codec.Micros(now), max(limit, 0))
+		wiped = int(items.RowsAffected() + public.RowsAffected() + requests.RowsAffected())
 		return err
 	})
 	if err != nil {

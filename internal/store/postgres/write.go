@@ -131,7 +131,7 @@ func (t *transaction) write(ctx context.Context, c *store.Changes) error {
 	writeDeliveries(b, c.Deliveries)
 	writeTasks(b, c.TasksDone, c.Tasks)
 	writeAlarms(b, c.Alarms)
-	if err := errors.Join(writeItems(b, c.Items), writePublic(b, c.Public)); err != nil {
+	if err := errors.Join(writeItems(b, c.Items), writePublic(b, c.Public), writeNPD(b, c.NPD)); err != nil {
 		return err
 	}
 	writeActs(b, c.Acts)
@@ -175,6 +175,8 @@ func home(c *store.Changes) id.Project {
 		return c.Items[0].Project
 	case len(c.Public) > 0:
 		return c.Public[0].Project
+	case len(c.NPD) > 0:
+		return c.NPD[0].Project
 	case len(c.Acts) > 0:
 		return c.Acts[0].Project
 	case len(c.Lines) > 0:

@@ -106,6 +106,7 @@ func (w *writer) write(c *store.Changes) error {
 		each(c.Alarms, w.writeAlarm),
 		each(c.Items, w.writeItem),
 		each(c.Public, w.writePublic),
+		each(c.NPD, w.writeNPD),
 		each(c.Acts, w.writeAct),
 		each(c.Statements, w.writeStatement),
 		each(c.Lines, w.writeLine),

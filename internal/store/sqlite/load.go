@@ -37,6 +37,7 @@ func (w *writer) load(reads store.Reads) (*store.Rows, error) {
 		Keys:     make(map[store.KeyRef]store.KeyRecord),
 		Items:    make(map[store.ItemKey]vault.Item),
 		Public:   make(map[store.PublicKey]*vault.Public),
+		NPD:      make(map[store.NPDKey]store.NPDRequest),
 	}
 	if err := w.loadSessions(reads.Sessions, rows); err != nil {
 		return nil, failed(err, "read the sessions of a batch")
@@ -64,6 +65,9 @@ func (w *writer) load(reads store.Reads) (*store.Rows, error) {
 	}
 	if err := w.loadPublic(reads.Public, rows); err != nil {
 		return nil, failed(err, "read the public tokens of a batch")
+	}
+	if err := w.loadNPD(reads.NPD, rows); err != nil {
+		return nil, failed(err, "read the requests to the tax service of a batch")
 	}
 	return rows, nil
 }

@@ -203,7 +203,11 @@ func (s *Store) Wipe(ctx context.Context, now time.Time, limit int) (wiped int, 
 			return false, err
 		}
 		public, err := s.writer.exec(wipePublic, codec.Micros(now.Add(-vault.KeepAfterEnd)), max(limit, 0))
-		wiped = int(items + public)
+		if err != nil {
+			return false, err
+		}
+		requests, err := s.writer.exec(wipeNPD, codec.Micros(now), max(limit, 0))
+		wiped = int(items + public + requests)
 		return wiped > 0, err
 	})
 	if err != nil {

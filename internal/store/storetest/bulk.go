@@ -77,7 +77,7 @@ func fillIsGuarded(t *testing.T, open func(*testing.T) store.Bulk) {
 			changes.Alarms[0].ID++
 			c.does(changes)
 			changes.Entries, changes.Attempts, changes.Cards, changes.Events, changes.Deliveries, changes.Tasks = nil, nil, nil, nil, nil, nil
-			changes.Items, changes.Public, changes.Acts = nil, nil, nil
+			changes.Items, changes.Public, changes.NPD, changes.Acts = nil, nil, nil, nil
 			changes.Statements, changes.Lines, changes.Differences = nil, nil, nil
 			if err := s.Fill(t.Context(), changes); fault.CodeOf(err) != fault.Internal {
 				t.Errorf("error %v, want code %s", err, fault.Internal)
@@ -376,9 +376,11 @@ func (h *history) changes(t testing.TB, rows *store.Rows) *store.Changes {
 	item, public, act := fill[vault.Item](f), fill[vault.Public](f), fill[store.Act](f)
 	wiped := fill[vault.Item](f)
 	wiped.Ciphertext, wiped.Fingerprint, wiped.WipeAt = nil, nil, time.Time{}
-	item.Revision, wiped.Revision, public.Revision = 0, 0, 0
+	asked := fill[store.NPDRequest](f)
+	item.Revision, wiped.Revision, public.Revision, asked.Revision = 0, 0, 0, 0
 	c.Items, c.Public, c.Acts = []vault.Item{item, wiped}, []*vault.Public{&public}, []store.Act{act}
 	h.statement(c)
+	c.NPD = []store.NPDRequest{asked}
 	c.Alarms = append(c.Alarms, store.Alarm{
 		ID: h.next(), Project: historyProject, Session: c.Sessions[1].ID, Kind: "late", Text: "a text \x00 of theirs", At: noon,
 	})

@@ -51,6 +51,12 @@ func (f *filler) value(v reflect.Value) {
 		for i := range v.Len() {
 			f.value(v.Index(i))
 		}
+	case reflect.Map:
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		f.value(key)
+		f.value(value)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(key, value)
 	case reflect.Array:
 		for i := range v.Len() {
 			f.value(v.Index(i))

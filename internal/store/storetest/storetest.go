@@ -84,6 +84,8 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"OneUseOfAPublicToken", oneUseOfAPublicToken},
 		{"Resealing", resealing},
 		{"Wiping", wiping},
+		{"NPDRequests", npdRequests},
+		{"NPDRequestsEnd", npdRequestsEnd},
 		{"ActsNewestFirst", actsNewestFirst},
 
 		{"StatementRoundTrip", statementRoundTrip},
