@@ -38,6 +38,9 @@ type Engine interface {
 	TokenInfo(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 	Tokenize(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 	TokenizeElements(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
+	NPDAsk(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
+	NPDStatus(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
+	NPDNotices(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 }
 
 // BodyMaxDefault is the largest body accepted, in bytes (wire reference, core

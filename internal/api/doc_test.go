@@ -70,7 +70,8 @@ func requestErrorTable() string {
 
 func payoutErrorTable() string {
 	return errorTable("| code | meaning |\n| --- | --- |\n", func(r fault.Row) (string, bool) {
-		return fmt.Sprintf("| `%s` | %s |\n", r.Wire, r.Text), r.HTTP == 0
+		either := r.Wire == fault.TaxpayerUnknown || r.Wire == fault.TaxFailed
+		return fmt.Sprintf("| `%s` | %s |\n", r.Wire, r.Text), r.HTTP == 0 || either
 	})
 }
 

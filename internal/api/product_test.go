@@ -79,11 +79,11 @@ func clients() []client {
 		fees[kind] = partner.Fee{Fixed: 1000, PPM: 15000}
 	}
 	return []client{
-		{partner.Project{ID: "acme", Wallet: "4471", Methods: instrument.Kinds}, "9054321.00", []string{"acme"}, nil},
+		{partner.Project{ID: "acme", Wallet: "4471", Methods: instrument.Kinds, SelfEmployed: true}, "9054321.00", []string{"acme"}, nil},
 		{partner.Project{ID: "birch", Wallet: "4472", Methods: instrument.Kinds, ServerKey: partner.P256}, "100000.00", []string{"birch"}, nil},
 		{partner.Project{ID: "cedar", Wallet: "4473", Methods: []instrument.Kind{instrument.KindCard}}, "", []string{"cedar-1", "cedar-2"}, []string{"cedar-retired"}},
 		{partner.Project{ID: "dune", Wallet: "4474"}, "", nil, []string{"dune-retired"}},
-		{partner.Project{ID: "elm", Wallet: "4475", Methods: instrument.Kinds, Fees: fees, ShowFees: true}, "1000.00", []string{"elm"}, nil},
+		{partner.Project{ID: "elm", Wallet: "4475", Methods: instrument.Kinds, SelfEmployed: true, Fees: fees, ShowFees: true}, "1000.00", []string{"elm"}, nil},
 		{partner.Project{ID: "fir", Wallet: "4476", Methods: instrument.Kinds, SingleRequest: true}, "1000.00", []string{"fir"}, nil},
 		{partner.Project{
 			ID: "gorse", Wallet: "4477", Methods: instrument.Kinds, WebhookNames: 1,
@@ -121,7 +121,7 @@ func newProduct(t *testing.T, hooks *receiver) *product {
 	ahead := time.Until(began)
 	p.engine = must(payout.New(context.Background(), payout.Options{
 		Store: p.store, Vault: must(vault.New(vaultKeys())), Rails: p.world.Rails(), Log: log,
-		ServerKeys: serverKeys(), QueryGapMax: 5 * time.Second,
+		ServerKeys: serverKeys(), QueryGapMax: 5 * time.Second, Tax: p.world.Tax(),
 		Rates: rate.Table{
 			Name: "cbr.ru", Prices: map[money.Currency]rate.Price{money.EUR: 93_75_250_000},
 			Now: func() time.Time { return began.Truncate(24 * time.Hour) },

@@ -53,6 +53,14 @@ func routes(e Engine) []route {
 		{"tokenize", v1, post, wire.OpTokenize, e.Tokenize},
 		{"tokenize/elements", v1, post, wire.OpElements, e.TokenizeElements},
 		{"calculate", v1, post, wire.OpCalculate, e.Calculate},
+		{"npd/check", v1, post, wire.OpNPDCheck, e.NPDAsk},
+		{"npd/taxpayer/check", v1, post, wire.OpNPDCheck, e.NPDAsk}, // in newer documents; extensions §8 no. 10
+		{"npd/taxpayer/check_personal_info", v1, post, wire.OpNPDPerson, e.NPDAsk},
+		{"npd/request/status", v1, post, wire.OpNPDStatus, e.NPDStatus},
+		{"npd/notifications/count", v1, post, wire.OpNotices, e.NPDNotices},
+		{"npd/notifications/read", v1, post, wire.OpRead, e.NPDNotices},
+		{"npd/notifications/mark_as_delivered", v1, post, wire.OpDelivered, e.NPDNotices},
+		{"npd/notifications/update", v1, post, wire.OpUpdate, e.NPDNotices},
 	}
 	for _, path := range notOffered {
 		verbs := post
@@ -75,9 +83,6 @@ var notOffered = []string{
 	"session/multi/init",
 	"session/multi/create/nominal", "session/multi/init/payment/nominal", "session/multi/start/payment/nominal",
 	"session/multi/create/rko", "session/multi/init/payment/rko", "session/multi/start/payment/rko",
-	"npd/check", "npd/request/status", "npd/taxpayer/check", "npd/taxpayer/check_personal_info",
-	"npd/notifications/count", "npd/notifications/read",
-	"npd/notifications/mark_as_delivered", "npd/notifications/update",
 	"fiscalization", "fiscalization/cancel",
 	"recurrent/status", "recurrent/disable",
 	"subscription/cancel", "subscription/restore",

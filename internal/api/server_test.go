@@ -321,6 +321,18 @@ func (e *fakeEngine) TokenizeElements(_ context.Context, c payout.Call, r wire.R
 	return e.once("TokenizeElements", c, r, func() ([]byte, error) { return []byte("{}"), nil })
 }
 
+func (e *fakeEngine) NPDAsk(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {
+	return e.once("NPDAsk", c, r, func() ([]byte, error) { return []byte("{}"), nil })
+}
+
+func (e *fakeEngine) NPDStatus(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {
+	return e.once("NPDStatus", c, r, func() ([]byte, error) { return []byte("{}"), nil })
+}
+
+func (e *fakeEngine) NPDNotices(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {
+	return e.once("NPDNotices", c, r, func() ([]byte, error) { return []byte("{}"), nil })
+}
+
 // serveTCP runs a server behind a real listener and returns its address.
 func serveTCP(t testing.TB, h http.Handler) string {
 	t.Helper()

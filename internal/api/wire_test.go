@@ -217,8 +217,8 @@ type numbers struct {
 }
 
 var (
-	numbered    = regexp.MustCompile(`\b(?:(?:ps|po|ev|rf)_[0-9]{7}|[0-9a-f]{64})\b`)
-	firstShown  = map[string]int{"ps_": 7300451, "po_": 4100982, "ev_": 9000131, "rf_": 3100131}
+	numbered    = regexp.MustCompile(`\b(?:(?:(?:ps|po|ev|rf)_|npd-)[0-9]{7}|[0-9a-f]{64})\b`)
+	firstShown  = map[string]int{"ps_": 7300451, "po_": 4100982, "ev_": 9000131, "rf_": 3100131, "npd-": 5200131}
 	placeholder = regexp.MustCompile(`\{[a-z0-9-]+\}`)
 )
 
@@ -229,7 +229,7 @@ func (n *numbers) show(b []byte) []byte {
 			if n.next == nil {
 				n.shownOf, n.realOf, n.next = make(map[string]string), make(map[string]string), make(map[string]int)
 			}
-			kind := number[:3]
+			kind := strings.TrimRight(number, "0123456789")
 			if firstShown[kind] == 0 {
 				kind = ""
 			}

@@ -31,6 +31,7 @@ type batch struct {
 	events   map[store.EventKey]int
 	public   map[store.PublicKey]int
 	items    map[store.ItemKey]int
+	npd      map[store.NPDKey]int
 	tasks    map[store.TaskKey]taskChange
 	order    []store.TaskKey
 	calls    []store.TaskKey
@@ -46,7 +47,7 @@ func newBatch(e *Engine, number id.Batch, now time.Time, rows *store.Rows) *batc
 	return &batch{
 		Engine: e, now: now, rows: rows, changes: store.Changes{Batch: number},
 		sessions: map[store.SessionKey]int{}, books: map[id.Project]int{},
-		events: map[store.EventKey]int{}, public: map[store.PublicKey]int{}, items: map[store.ItemKey]int{}, tasks: map[store.TaskKey]taskChange{},
+		events: map[store.EventKey]int{}, public: map[store.PublicKey]int{}, items: map[store.ItemKey]int{}, npd: map[store.NPDKey]int{}, tasks: map[store.TaskKey]taskChange{},
 	}
 }
 
@@ -361,6 +362,9 @@ func (t *tx) accept() {
 	}
 	for _, i := range t.own.Items {
 		b.acceptItem(i)
+	}
+	for _, r := range t.own.NPD {
+		b.acceptNPD(r)
 	}
 	c.Acts = append(c.Acts, t.own.Acts...)
 	c.Statements = append(c.Statements, t.own.Statements...)

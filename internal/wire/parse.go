@@ -23,6 +23,8 @@ func Parse(op Op, v session.Version, p *partner.Project, body []byte) (Request, 
 		look = knownToTokens
 	case OpCalculate:
 		look = knownToCalculate
+	case OpNPDCheck, OpNPDPerson, OpNPDStatus, OpNotices, OpRead, OpDelivered, OpUpdate:
+		look = knownToNPD
 	}
 	d, err := read(body, look)
 	if err != nil {
@@ -55,6 +57,10 @@ func Parse(op Op, v session.Version, p *partner.Project, body []byte) (Request, 
 		r.Tokens.Elements = d.elements()
 	case OpCalculate:
 		r.Exchange = d.exchange()
+	case OpNPDStatus:
+		r.NPD = d.npdRequest()
+	case OpNPDCheck, OpNPDPerson, OpNotices, OpRead, OpDelivered, OpUpdate:
+		r.Question = d.npd(op)
 	default:
 		panic("wire: no such operation: " + string(op))
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/tax"
 )
 
 // Op is an operation of the API, by its path.
@@ -31,10 +32,18 @@ const (
 	OpElements Op = "tokenize/elements"
 
 	OpCalculate Op = "calculate"
+
+	OpNPDCheck  Op = "npd/check"
+	OpNPDPerson Op = "npd/taxpayer/check_personal_info"
+	OpNPDStatus Op = "npd/request/status"
+	OpNotices   Op = "npd/notifications/count"
+	OpRead      Op = "npd/notifications/read"
+	OpDelivered Op = "npd/notifications/mark_as_delivered"
+	OpUpdate    Op = "npd/notifications/update"
 )
 
 // Ops lists all operations.
-var Ops = []Op{OpCreate, OpStart, OpInit, OpStatus, OpConfirm, OpCancel, OpVerify, OpBalance, OpBanks, OpToken, OpInfo, OpTokenize, OpElements, OpCalculate}
+var Ops = []Op{OpCreate, OpStart, OpInit, OpStatus, OpConfirm, OpCancel, OpVerify, OpBalance, OpBanks, OpToken, OpInfo, OpTokenize, OpElements, OpCalculate, OpNPDCheck, OpNPDPerson, OpNPDStatus, OpNotices, OpRead, OpDelivered, OpUpdate}
 
 // Request is what a body said, checked.
 type Request struct {
@@ -51,6 +60,10 @@ type Request struct {
 	Tokens Tokens
 	// Exchange is of calculate alone.
 	Exchange Exchange
+	// Question is for the tax service, of the operations on self-employed people,
+	// but for npd/request/status, which names an earlier one by NPD.
+	Question tax.Question
+	NPD      id.NPDRequest
 	// Warnings are checks that failed in a mode that only warns; for the log.
 	Warnings []string
 }
