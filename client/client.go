@@ -299,6 +299,12 @@ type answer struct {
 	Data        json.RawMessage `json:"data"`
 	Info        *TokenInfo      `json:"info"`
 
+	Request       string          `json:"request_id"`
+	SelfEmployed  *bool           `json:"is_professional_income_taxpayer"`
+	Linked        bool            `json:"is_linked"`
+	Mismatched    []string        `json:"mismatched_fields"`
+	Notifications json.RawMessage `json:"notifications"`
+
 	replayed bool
 }
 
@@ -375,6 +381,8 @@ func readAnswer(path string, response *http.Response, raw []byte) (answer, error
 		return answer{}, unreadable("the answer is not of the API: " + err.Error())
 	case a.Error != nil:
 		return answer{}, &Error{a.Error.Code, a.Error.Description, response.StatusCode}
+	case response.StatusCode == http.StatusOK && a.Status == "pending":
+		return answer{}, fmt.Errorf("%s: %w", path, ErrPending)
 	case response.StatusCode != http.StatusOK || a.Status != "ok":
 		return answer{}, unreadable(fmt.Sprintf("status %q without an error", a.Status))
 	}
