@@ -27,7 +27,10 @@ import (
 
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/sandbox"
 	"github.com/payoutd/payoutd/internal/widget"
+	"github.com/payoutd/payoutd/money"
+	"github.com/payoutd/payoutd/tax"
 )
 
 // patience bounds one file of tests.
@@ -192,6 +195,51 @@ func TestDemo(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// TestReceipt looks at receipts of the simulated tax service.
+func TestReceipt(t *testing.T) {
+	t.Parallel()
+	home := httptest.NewUnstartedServer(nil)
+	clock := &sandbox.Clock{}
+	world, err := sandbox.Open(t.TempDir(), clock, sandbox.WithOrigin("http://"+home.Listener.Addr().String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	home.Config.Handler = sandbox.Handler(sandbox.Site{Clock: clock, Inbox: sandbox.NewInbox(clock.Now), World: world})
+	home.Start()
+	t.Cleanup(func() {
+		home.Close()
+		if err := world.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	ask := func(q tax.Question) tax.Answer {
+		q.INN = "771310005300" // who is linked
+		a, err := tax.Call(t.Context(), world.Tax(), q)
+		if err != nil || a.Refused != "" {
+			t.Fatalf("%s: %+v, %v", q.Kind, a, err)
+		}
+		return a
+	}
+	receipt := func(operation string, services ...tax.Item) *tax.Receipt {
+		return ask(tax.Question{Kind: tax.Register, Operation: operation, Receipt: &tax.Income{
+			At: time.Date(2026, 6, 3, 9, 2, 11, 0, time.UTC), Services: services,
+			Payer: tax.Payer{Type: tax.PayerLegal, INN: "7704123450", Name: "OOO Sever"},
+		}}).Registered
+	}
+	item := func(name string, minor int64, pieces int) tax.Item {
+		return tax.Item{Name: name, Amount: money.Amount{Minor: minor, Currency: money.RUB}, Quantity: pieces}
+	}
+	var many []tax.Item
+	for range 6 {
+		many = append(many, item("Доставка "+strings.Repeat("неотложных и хрупких ", 9)+strings.Repeat("посылок", 6), 12_345_67, 3))
+	}
+	one := receipt("one", item("Courier service, May", 4_500_00, 1))
+	long := receipt("long", many...)
+	cancelled := receipt("cancelled", item("Courier service, June", 1_310_50, 2))
+	ask(tax.Question{Kind: tax.Cancel, Operation: "back", ReceiptID: cancelled.ID, Reason: tax.ReasonRefund})
+	node(t, "receipt.test.js", "RECEIPT="+one.Link, "LONG="+long.Link, "CANCELLED="+cancelled.Link)
 }
 
 // typed is the card number that demo.test.js pays to, as it may stand in a file.
