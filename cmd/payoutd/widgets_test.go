@@ -163,6 +163,12 @@ func TestLinkWidget(t *testing.T) {
 	l.call(state, token, `"x":0`, `"code":"token_used"`)
 	l.call(link, token, `"tax_reference_or_phone":"500100732259"`, `"code":"token_used"`)
 
+	asked := l.partner("/api/v1/npd/check", `{"tax_reference":"500100732259"}`)
+	asked = regexp.MustCompile(`"request_id":"npd-[0-9]+"`).FindString(asked)
+	if got := l.partner("/api/v1/npd/request/status", "{"+asked+"}"); !strings.Contains(got, `"is_linked":true`) {
+		t.Errorf("the check says %s", got)
+	}
+
 	l.call(link, l.token(forCards), `"tax_reference_or_phone":"500100732259"`, `"code":"authorization_error"`)
 	l.call(link, l.token(`{"self_employed_widget":{"tax_reference":"771310004353"}}`), `"tax_reference_or_phone":"771310004353"`, `"status":"error"`)
 }

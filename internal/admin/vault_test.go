@@ -127,12 +127,12 @@ func TestSettingsOfTokens(t *testing.T) {
 	}
 	life := func(d time.Duration) *partner.Duration { return (*partner.Duration)(&d) }
 	q, err := c.Project(t.Context(), "acme")
-	if err != nil || *q.Settings.Partner != "acme" || time.Duration(*q.Settings.PublicTokenLife) != 24*time.Hour || *q.Settings.TokenLife != 0 {
+	if err != nil || *q.Settings.Partner != "acme" || time.Duration(*q.Settings.PublicTokenLife) != 24*time.Hour || *q.Settings.TokenLife != 0 || *q.Settings.SelfEmployed {
 		t.Errorf("the defaults are %+v, %v", q.Settings, err)
 	}
 	name, yes := "group", true
-	s, err := set(Settings{Partner: &name, PublicTokenLife: life(time.Hour), TokenLife: life(48 * time.Hour), CardIDs: &yes, AccountTokens: &yes, Elements: &yes})
-	if err != nil || *s.Partner != "group" || time.Duration(*s.PublicTokenLife) != time.Hour || time.Duration(*s.TokenLife) != 48*time.Hour || !*s.CardIDs || !*s.AccountTokens || !*s.Elements {
+	s, err := set(Settings{Partner: &name, PublicTokenLife: life(time.Hour), TokenLife: life(48 * time.Hour), CardIDs: &yes, AccountTokens: &yes, Elements: &yes, SelfEmployed: &yes})
+	if err != nil || *s.Partner != "group" || time.Duration(*s.PublicTokenLife) != time.Hour || time.Duration(*s.TokenLife) != 48*time.Hour || !*s.CardIDs || !*s.AccountTokens || !*s.Elements || !*s.SelfEmployed {
 		t.Errorf("%+v, %v", s, err)
 	}
 	bad, none := "a b", ""

@@ -257,6 +257,48 @@ func TestQuestionsThatCannotBeAsked(t *testing.T) {
 	}
 }
 
+// A copy of the files of a world that is still running is what a killed process
+// leaves behind: all that was answered is in it.
+func TestKilledTaxServiceTellsTheTruth(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	defer shut(t, w)
+	request := ask(t, w, tax.Question{Kind: tax.Link, INN: somebody}).Request
+	m, err := w.Tax().Ask(t.Context(), registration(innOf(PersonLinked), "o", 100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = w.Tax().Ask(t.Context(), registration(innOf(ReceiptLost), "lost", 200)) // fails, and has happened
+	before, err := w.Receipts(t.Context())
+	if err != nil || len(before) != 2 {
+		t.Fatalf("%+v, %v", before, err)
+	}
+
+	left := t.TempDir()
+	if err := os.CopyFS(left, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	after := open(t, left)
+	defer shut(t, after)
+	if got, err := after.Receipts(t.Context()); err != nil || !slices.Equal(got, before) {
+		t.Errorf("the receipts are %+v, %v; they were %+v", got, err, before)
+	}
+	if a, err := after.Tax().Answer(t.Context(), m); err != nil || a.Registered == nil || *a.Registered != before[0] {
+		t.Errorf("the answer is %+v, %v", a, err)
+	}
+	for n, q := range []tax.Question{registration(innOf(PersonLinked), "o", 100), registration(innOf(ReceiptLost), "lost", 200)} {
+		if a := ask(t, after, q); a.Registered == nil || *a.Registered != before[n] {
+			t.Errorf("asked again: %+v, want %+v", a, before[n])
+		}
+	}
+	if a := ask(t, after, tax.Question{Kind: tax.GetIncome, INN: innOf(PersonLinked), Year: 2026}); a.Income.Minor != 100 {
+		t.Errorf("earned: %+v", a)
+	}
+	if a := ask(t, after, tax.Question{Kind: tax.GetLink, Request: request}); a.Link != tax.LinkRequested {
+		t.Errorf("the request: %+v", a)
+	}
+}
+
 // Old answers are forgotten, receipts are not.
 func TestMessagesEnd(t *testing.T) {
 	w := openWorld(t)
