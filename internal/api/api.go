@@ -103,11 +103,12 @@ func (s *Server) Beside(rest http.Handler) http.Handler {
 }
 
 // HTTPServer returns a server for partners: a connection that is slow to send
-// or to read is cut, whatever the handler does.
+// or to read is cut, whatever the handler does, and one that has sent chunks is
+// closed behind the answer.
 func HTTPServer(addr string, handler http.Handler) *http.Server {
 	return &http.Server{
 		Addr:              addr,
-		Handler:           handler,
+		Handler:           closing(handler),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -116,4 +117,17 @@ func HTTPServer(addr string, handler http.Handler) *http.Server {
 		// "OPTIONS *" gets the error envelope like any other path that is not there.
 		DisableGeneralOptionsHandler: true,
 	}
+}
+
+// closing ends the connection behind a body in chunks. Where Content-Length was
+// sent too, a proxy may have taken the message to end elsewhere than net/http,
+// which drops that header: what then seems to be the next request on the
+// connection was hidden in this one (RFC 9112 §6.1).
+func closing(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TransferEncoding) > 0 {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }

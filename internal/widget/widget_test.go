@@ -334,6 +334,20 @@ func TestOnlyTheVerbsOfThePaths(t *testing.T) {
 	}
 }
 
+// Behind a body in chunks nothing is read: it may have been hidden from a proxy.
+func TestChunksEndTheConnection(t *testing.T) {
+	for _, chunks := range []bool{false, true} {
+		r := callOf("/v1/card", `{"public_token":"`+known+`","number":"`+pan+`"}`)
+		if chunks {
+			r.TransferEncoding = []string{"chunked"}
+		}
+		w := serve(newCounter(), Options{}, r)
+		if closes := w.Header().Get("Connection") == "close"; w.Code != 200 || closes != chunks {
+			t.Errorf("chunks %v: %d, closes %v", chunks, w.Code, closes)
+		}
+	}
+}
+
 func TestRates(t *testing.T) {
 	now := noon
 	clock := func() time.Time { return now }
