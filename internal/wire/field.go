@@ -51,12 +51,22 @@ func line(low, high int) check {
 		if strings.ContainsFunc(s, breaking) {
 			return "must not contain control characters or line breaks"
 		}
+		if strings.ContainsFunc(s, unseen) {
+			return "must not contain characters that cannot be seen"
+		}
 		return ""
 	}
 }
 
 // breaking reports whether a character could end or garble a line on its way.
 func breaking(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }
+
+// unseen reports whether a character shows nothing of itself, or means nothing
+// to others: of no width, of a private meaning, or one that turns the direction
+// of what follows, so that a bank's clerk reads another name than was written.
+func unseen(r rune) bool {
+	return !unicode.IsGraphic(r) || unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
+}
 
 // The longest text of a member for which the wire reference states no limit.
 const textMax = 1000
