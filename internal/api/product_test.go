@@ -44,6 +44,7 @@ type product struct {
 	log    *lines
 
 	server  *http.Server
+	front   *pipes         // where the server takes connections
 	running sync.WaitGroup // of the engine and the server
 	stop    func()         // ends the engine
 
@@ -146,12 +147,18 @@ func newProduct(t *testing.T, hooks *receiver) *product {
 	s.newID = func() string { return fixedRequest }
 	p.server = HTTPServer("", s)
 	p.server.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	listener := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
-	p.running.Go(func() { _ = p.server.Serve(listener) })
-	ours, theirs := net.Pipe()
-	listener.conns <- theirs
-	p.conn, p.answer = ours, bufio.NewReader(ours)
+	p.front = &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+	p.running.Go(func() { _ = p.server.Serve(p.front) })
+	p.conn = p.dial()
+	p.answer = bufio.NewReader(p.conn)
 	return p
+}
+
+// dial opens one more connection to the server.
+func (p *product) dial() net.Conn {
+	ours, theirs := net.Pipe()
+	p.front.conns <- theirs
+	return ours
 }
 
 // close ends the product, which must be done before its bubble ends.

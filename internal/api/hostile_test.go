@@ -1,0 +1,230 @@
+package api
+
+import (
+	"bufio"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+// TestHostile plays testdata/hostile/*.txtar: each request goes to a product of
+// its file over a connection of its own, and stands before the answer it gets.
+// The header of a section is what is asked and why it is hostile:
+//
+//	-- v2 session/create: title --  a body, signed by acme, without its last newline
+//	-- raw: title --                all bytes of a connection; line ends are CRLF
+//	-- answer --                    status, error code and text of each answer, then
+//	                                whether the server has closed the connection
+//
+// In a request ⟨ff 00⟩ is bytes, ⟨"[" × 100⟩ a text repeated, ⟨acme: {}⟩ the
+// signature of {} by that key, ⟨16s⟩ time that passes, and ⟨-⟩ takes away the
+// line end behind it. The answers are rewritten with -update.
+func TestHostile(t *testing.T) {
+	files, err := filepath.Glob("testdata/hostile/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no hostile requests: %v", err)
+	}
+	for _, name := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			fixture := must(txtar.ParseFile(name))
+			played := playHostile(t, fixture)
+			if *update {
+				if err := os.WriteFile(name, txtar.Format(played), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			for i, want := range fixture.Files {
+				if i >= len(played.Files) || string(played.Files[i].Data) != string(want.Data) {
+					t.Errorf("%s\ngot  %swant %s", fixture.Files[max(i-1, 0)].Name, played.Files[min(i, len(played.Files)-1)].Data, want.Data)
+				}
+			}
+		})
+	}
+}
+
+// playHostile sends the requests of a fixture and returns it with their
+// answers. Whatever is sent, no answer is a failure of ours, no card number
+// comes back, and one message is never taken for two.
+func playHostile(t *testing.T, fixture *txtar.Archive) *txtar.Archive {
+	t.Helper()
+	keys()
+	serverKeys()
+	vaultKeys()
+	emptyDatabase()
+	hooks := newReceiver(t)
+	played := &txtar.Archive{Comment: fixture.Comment}
+	synctest.Test(t, func(t *testing.T) {
+		p := newProduct(t, hooks)
+		defer p.close()
+		for _, file := range fixture.Files {
+			if file.Name == "answer" {
+				continue
+			}
+			where, title, ok := strings.Cut(file.Name, ": ")
+			if !ok || title == "" {
+				t.Fatalf("%q: want a path and a title", file.Name)
+			}
+			var parts []part
+			if where == "raw" {
+				parts = unfold(t, strings.ReplaceAll(string(file.Data), "\n", "\r\n"))
+			} else {
+				parts = []part{{bytes: asked(where, bytesOf(t, strings.TrimSuffix(string(file.Data), "\n")))}}
+			}
+			came := p.overLine(parts)
+			if strings.Count(came, "\n") > 2 && !strings.HasSuffix(title, two) {
+				t.Errorf("%s: one message had several answers:\n%s", file.Name, came)
+			}
+			if strings.HasPrefix(came, "5") && !strings.HasPrefix(came, "501 ") || strings.Contains(came, "4242424242424242") {
+				t.Errorf("%s: answered %s", file.Name, came)
+			}
+			played.Files = append(played.Files, file, txtar.File{Name: "answer", Data: []byte(came)})
+			settle()
+		}
+	})
+	return played
+}
+
+// two ends the titles of messages that are two by any reading of the standard.
+const two = "which are two"
+
+// asked is a request of acme that is right but for its body.
+func asked(path string, body []byte) []byte {
+	version, operation, _ := strings.Cut(path, " ")
+	return fmt.Appendf(nil, "POST /api/%s/%s HTTP/1.1\r\nHost: payoutd\r\nX-PARTNER-PROJECT: acme\r\nX-PARTNER-SIGN: %s\r\nContent-Length: %d\r\n\r\n%s",
+		version, operation, signed("acme", string(body)), len(body), body)
+}
+
+// A part of what goes over a connection: bytes, and then time that passes.
+type part struct {
+	bytes []byte
+	wait  time.Duration
+}
+
+var (
+	notation = regexp.MustCompile(`⟨([^⟩]*)⟩`)
+	joined   = regexp.MustCompile(`⟨-⟩\r?\n`)
+	repeated = regexp.MustCompile(`(?s)^"(.+)" × ([0-9]+)$`)
+	signedBy = regexp.MustCompile(`(?s)^([a-z0-9-]+): (.*)$`)
+)
+
+// unfold turns the notation of a section into what is sent.
+func unfold(t *testing.T, text string) []part {
+	t.Helper()
+	text = joined.ReplaceAllString(text, "")
+	var parts []part
+	var now []byte
+	last := 0
+	for _, at := range notation.FindAllStringSubmatchIndex(text, -1) {
+		now = append(now, text[last:at[0]]...)
+		last = at[1]
+		note := text[at[2]:at[3]]
+		if wait, err := time.ParseDuration(note); err == nil {
+			parts = append(parts, part{now, wait})
+			now = nil
+			continue
+		}
+		if m := repeated.FindStringSubmatch(note); m != nil {
+			now = append(now, strings.Repeat(m[1], must(strconv.Atoi(m[2])))...)
+			continue
+		}
+		if m := signedBy.FindStringSubmatch(note); m != nil {
+			now = append(now, signed(m[1], m[2])...)
+			continue
+		}
+		raw, err := hex.DecodeString(strings.ReplaceAll(note, " ", ""))
+		if err != nil {
+			t.Fatalf("%q is none of the notes", note)
+		}
+		now = append(now, raw...)
+	}
+	return append(parts, part{bytes: append(now, text[last:]...)})
+}
+
+// bytesOf unfolds a body, which takes no time.
+func bytesOf(t *testing.T, text string) []byte {
+	t.Helper()
+	parts := unfold(t, text)
+	if len(parts) != 1 {
+		t.Fatal("time passes within a signed body")
+	}
+	return parts[0].bytes
+}
+
+// overLine sends the parts over a new connection and says what came back.
+func (p *product) overLine(parts []part) string {
+	p.t.Helper()
+	conn := p.dial()
+	patience := 2 * time.Second
+	for _, part := range parts {
+		patience += part.wait
+	}
+	wrote := make(chan struct{})
+	go func() {
+		defer close(wrote)
+		for _, part := range parts {
+			if _, err := conn.Write(part.bytes); err != nil {
+				return // the server has had enough
+			}
+			time.Sleep(part.wait)
+		}
+	}()
+	var came strings.Builder
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		p.t.Fatal(err)
+	}
+	answers := bufio.NewReader(conn)
+	for {
+		response, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			state := "closed"
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				state = "open"
+			}
+			fmt.Fprintln(&came, state)
+			break
+		}
+		if response.StatusCode == http.StatusContinue {
+			continue
+		}
+		body, err := io.ReadAll(response.Body)
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+			p.t.Error(err)
+		}
+		fmt.Fprintln(&came, said(response, body))
+	}
+	if err := conn.Close(); err != nil {
+		p.t.Error(err)
+	}
+	<-wrote
+	return came.String()
+}
+
+// said is an answer in one line.
+func said(r *http.Response, body []byte) string {
+	var answer struct {
+		Status string
+		Error  struct{ Code, Description string }
+	}
+	switch err := json.Unmarshal(body, &answer); {
+	case err != nil:
+		return strings.TrimSpace(r.Status + " " + string(body)) // net/http's own
+	case answer.Status == "ok":
+		return "200 ok"
+	}
+	return fmt.Sprintf("%d %s: %s", r.StatusCode, answer.Error.Code, answer.Error.Description)
+}
