@@ -59,23 +59,35 @@ type PublicKey struct {
 	rsa *rsa.PublicKey   // one of the two is set
 	ec  *ecdsa.PublicKey // on P-256
 	der string           // SPKI
-	// dummy keeps Dummy from accepting anything, whoever may factor its modulus.
+	// dummy keeps Dummies from accepting anything, whoever may have their keys.
 	dummy bool
 }
 
-// Dummy accepts no signature, but takes as long over it as an RSA key of 2048
-// bits. A request in the name of an unknown project is checked with it, so
-// that the time of the refusal does not tell which projects exist.
+// Dummies are a key of each type that accepts no signature, but takes as long
+// over it as any other. A request that is refused is checked with those whose
+// type no key of its project has, so that the time of the refusal tells neither
+// which projects exist nor which keys they have.
 //
-// Its modulus is 2^2048 - 1: any odd number of that length costs the same.
-var Dummy = func() PublicKey {
+// The modulus is 2^2048 - 1: any odd number of that length costs the same. The
+// point is the generator of P-256.
+var Dummies = func() []PublicKey {
 	n := new(big.Int).Lsh(big.NewInt(1), rsaBitsMin)
-	k, err := newPublicKey(&rsa.PublicKey{N: n.Sub(n, big.NewInt(1)), E: 65537})
+	curve := elliptic.P256().Params()
+	point := append([]byte{4}, append(curve.Gx.FillBytes(make([]byte, 32)), curve.Gy.FillBytes(make([]byte, 32))...)...)
+	ec, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
 	if err != nil {
 		panic(err)
 	}
-	k.dummy = true
-	return k
+	var all []PublicKey
+	for _, key := range []any{&rsa.PublicKey{N: n.Sub(n, big.NewInt(1)), E: 65537}, ec} {
+		k, err := newPublicKey(key)
+		if err != nil {
+			panic(err)
+		}
+		k.dummy = true
+		all = append(all, k)
+	}
+	return all
 }()
 
 // Verify reports whether header is a signature of body: nil, or ErrSignature.

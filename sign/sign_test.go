@@ -2,7 +2,15 @@ package sign_test
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -14,6 +22,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -220,17 +229,63 @@ func TestVerifyRefusesNewLineInShortSignature(t *testing.T) {
 	}
 }
 
-// A DER signature has one form: padded integers and long lengths are refused.
+// order is that of P-256's group.
+var order, _ = new(big.Int).SetString("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551", 16)
+
+// p256Signature takes the two numbers of a DER signature apart.
+func p256Signature(der []byte) (r, s *big.Int) {
+	r = new(big.Int).SetBytes(der[4 : 4+der[3]])
+	return r, new(big.Int).SetBytes(der[4+der[3]+2:])
+}
+
+// der writes two numbers as a DER signature.
+func der(r, s *big.Int) []byte {
+	b, err := asn1.Marshal([]*big.Int{r, s})
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// A DER signature has one form, and its numbers are between one and the order
+// of the group: nothing that is equal by arithmetic verifies too.
 func TestVerifyRefusesLooseDER(t *testing.T) {
 	key := public(t, "p256-spki.pem")
 	good := string(read(t, "p256.signature"))
+	zero, one := new(big.Int), big.NewInt(1)
+	numbers := func(change func(r, s *big.Int) (*big.Int, *big.Int)) func([]byte) []byte {
+		return func(b []byte) []byte { return der(change(p256Signature(b))) }
+	}
 	for name, change := range map[string]func([]byte) []byte{
 		"padded integer": func(b []byte) []byte {
 			// 30 len 02 lenR R…: one more zero before R.
 			return append([]byte{b[0], b[1] + 1, b[2], b[3] + 1, 0}, b[4:]...)
 		},
-		"long length": func(b []byte) []byte { return append([]byte{b[0], 0x81}, b[1:]...) },
-		"raw r and s": func(b []byte) []byte { return make([]byte, 64) },
+		"long length":       func(b []byte) []byte { return append([]byte{b[0], 0x81}, b[1:]...) },
+		"indefinite length": func(b []byte) []byte { return append(append([]byte{b[0], 0x80}, b[2:]...), 0, 0) },
+		"raw r and s": func(b []byte) []byte {
+			r, s := p256Signature(b)
+			return append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)
+		},
+		"a set":                  func(b []byte) []byte { return append([]byte{0x31}, b[1:]...) },
+		"an octet string for r":  func(b []byte) []byte { return append([]byte{b[0], b[1], 4}, b[3:]...) },
+		"a length too short":     func(b []byte) []byte { return append([]byte{b[0], b[1] - 1}, b[2:]...) },
+		"a length too long":      func(b []byte) []byte { return append([]byte{b[0], b[1] + 1}, b[2:]...) },
+		"a byte in the sequence": func(b []byte) []byte { return append([]byte{b[0], b[1] + 1}, append(b[2:], 0)...) },
+		"a third number":         func(b []byte) []byte { return append([]byte{b[0], b[1] + 3}, append(b[2:], 2, 1, 1)...) },
+		"an empty sequence":      func([]byte) []byte { return []byte{0x30, 0} },
+		"an empty number":        func([]byte) []byte { return []byte{0x30, 4, 2, 0, 2, 0} },
+		"zero and zero":          numbers(func(_, _ *big.Int) (*big.Int, *big.Int) { return zero, zero }),
+		"r is zero":              numbers(func(_, s *big.Int) (*big.Int, *big.Int) { return zero, s }),
+		"s is zero":              numbers(func(r, _ *big.Int) (*big.Int, *big.Int) { return r, zero }),
+		"one and one":            numbers(func(_, _ *big.Int) (*big.Int, *big.Int) { return one, one }),
+		"r is the order":         numbers(func(_, s *big.Int) (*big.Int, *big.Int) { return order, s }),
+		"s is the order":         numbers(func(r, _ *big.Int) (*big.Int, *big.Int) { return r, order }),
+		"r and the order":        numbers(func(r, s *big.Int) (*big.Int, *big.Int) { return r.Add(r, order), s }),
+		"s and the order":        numbers(func(r, s *big.Int) (*big.Int, *big.Int) { return r, s.Add(s, order) }),
+		"s less the order":       numbers(func(r, s *big.Int) (*big.Int, *big.Int) { return r, s.Sub(s, order) }),
+		"r negative":             numbers(func(r, s *big.Int) (*big.Int, *big.Int) { return r.Neg(r), s }),
+		"r and s the other way":  numbers(func(r, s *big.Int) (*big.Int, *big.Int) { return s, r }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			header := reencode(t, good, change)
@@ -241,40 +296,132 @@ func TestVerifyRefusesLooseDER(t *testing.T) {
 	}
 }
 
-// OpenSSL emits the high or the low one of the two values s and n - s; both
-// must verify.
-func TestVerifyTakesEitherS(t *testing.T) {
-	n, _ := new(big.Int).SetString("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551", 16)
-	flipped := reencode(t, string(read(t, "p256.signature")), func(b []byte) []byte {
-		r := b[4 : 4+b[3]]
-		s := new(big.Int).SetBytes(b[4+b[3]+2:])
-		integer := func(v []byte) []byte { return append([]byte{2, byte(len(v))}, v...) }
-		raw := s.Sub(n, s).Bytes()
-		if raw[0] >= 0x80 {
-			raw = append([]byte{0}, raw...)
+// An RSA signature is as long as the modulus and below it. One that begins with
+// a zero must not be sent without it, as a number would be, nor one with the
+// modulus added, which is equal by arithmetic.
+func TestVerifyRefusesLooseRSA(t *testing.T) {
+	private, key := private(t, "rsa-pkcs1.pem"), public(t, "rsa-spki.pem")
+	block, _ := pem.Decode(private.Public().PEM())
+	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	modulus := parsed.(*rsa.PublicKey).N
+	refuse := func(name string, body, raw []byte) {
+		if err := key.Verify(body, base64.StdEncoding.EncodeToString(raw)); !errors.Is(err, sign.ErrSignature) {
+			t.Errorf("%s: %v", name, err)
 		}
-		body := append(integer(r), integer(raw)...)
-		return append([]byte{0x30, byte(len(body))}, body...)
+	}
+	var short, added bool
+	for n := 0; !short || !added; n++ { // the first is one in some 200
+		body := fmt.Append(nil, n)
+		raw, err := base64.StdEncoding.DecodeString(signed(t, private, body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if raw[0] == 0 {
+			short = true
+			refuse("without its zero", body, raw[1:])
+			refuse("its zero at the end", body, append(raw[1:], 0))
+		}
+		if sum := new(big.Int).Add(new(big.Int).SetBytes(raw), modulus); sum.BitLen() <= 2048 {
+			added = true
+			refuse("with the modulus added", body, sum.FillBytes(make([]byte, 256)))
+		}
+		refuse("the modulus less it", body, new(big.Int).Sub(modulus, new(big.Int).SetBytes(raw)).FillBytes(make([]byte, 256)))
+	}
+	refuse("zero", nil, make([]byte, 256))
+	refuse("the modulus", nil, modulus.Bytes())
+	refuse("the modulus less one", nil, new(big.Int).Sub(modulus, big.NewInt(1)).Bytes())
+}
+
+// A signature of the same bytes by the same key in another scheme, or over
+// another hash, is none.
+func TestVerifyRefusesOtherSchemes(t *testing.T) {
+	body := read(t, "body.json")
+	sum, long, twice := sha256.Sum256(body), sha512.Sum384(body), sha256.Sum256(body)
+	twice = sha256.Sum256(twice[:])
+	hexadecimal := fmt.Appendf(nil, "%x", sum)
+	block, _ := pem.Decode(read(t, "rsa-pkcs1.pem"))
+	rsaKey, err := x509.ParsePKCS1PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ = pem.Decode(read(t, "p256-sec1.pem"))
+	ecKey, err := x509.ParseECPrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, key string
+		sign      func() ([]byte, error)
+	}{
+		{"RSA-PSS", "rsa-spki.pem", func() ([]byte, error) { return rsa.SignPSS(rand.Reader, rsaKey, crypto.SHA256, sum[:], nil) }},
+		{"RSA over SHA-384", "rsa-spki.pem", func() ([]byte, error) { return rsa.SignPKCS1v15(nil, rsaKey, crypto.SHA384, long[:]) }},
+		{"RSA without the name of the hash", "rsa-spki.pem", func() ([]byte, error) { return rsa.SignPKCS1v15(nil, rsaKey, 0, sum[:]) }},
+		{"RSA over the hash in hex", "rsa-spki.pem", func() ([]byte, error) { return rsa.SignPKCS1v15(nil, rsaKey, 0, hexadecimal) }},
+		{"RSA over the hash of the hash", "rsa-spki.pem", func() ([]byte, error) { return rsa.SignPKCS1v15(nil, rsaKey, crypto.SHA256, twice[:]) }},
+		{"P-256 over SHA-384", "p256-spki.pem", func() ([]byte, error) { return ecdsa.SignASN1(rand.Reader, ecKey, long[:]) }},
+		{"P-256 over the hash of the hash", "p256-spki.pem", func() ([]byte, error) { return ecdsa.SignASN1(rand.Reader, ecKey, twice[:]) }},
+		{"P-256 over the body itself", "p256-spki.pem", func() ([]byte, error) { return ecdsa.SignASN1(rand.Reader, ecKey, body) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			raw, err := c.sign()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := public(t, c.key).Verify(body, base64.StdEncoding.EncodeToString(raw)); !errors.Is(err, sign.ErrSignature) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// OpenSSL emits the high or the low one of the two values s and n - s; both
+// must verify. So a P-256 signature has two forms, and nothing may take one for
+// the name of a request: that is what the idempotency key is for.
+func TestVerifyTakesEitherS(t *testing.T) {
+	flipped := reencode(t, string(read(t, "p256.signature")), func(b []byte) []byte {
+		r, s := p256Signature(b)
+		return der(r, s.Sub(order, s))
 	})
 	if err := public(t, "p256-spki.pem").Verify(read(t, "body.json"), flipped); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestDummyAcceptsNothing(t *testing.T) {
+func TestDummiesAcceptNothing(t *testing.T) {
+	body := read(t, "body.json")
 	// With the exponent 65537 the number 1 is the signature of a body whose
-	// padded hash is 1: there is none. And no signature of a real key fits.
-	one := make([]byte, 256)
-	one[255] = 1
-	for name, header := range map[string]string{
-		"empty": "", "one": base64.StdEncoding.EncodeToString(one), "real": string(read(t, "rsa.signature")),
-	} {
-		if err := sign.Dummy.Verify(read(t, "body.json"), header); !errors.Is(err, sign.ErrSignature) {
-			t.Errorf("%s: %v", name, err)
+	// padded hash is 1: there is none. The generator of P-256 is the public half
+	// of the private key 1, with which anybody can sign.
+	rsaOne := make([]byte, 256)
+	rsaOne[255] = 1
+	sum := sha256.Sum256(body)
+	one := make([]byte, 32)
+	one[31] = 1
+	private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	right, err := ecdsa.SignASN1(rand.Reader, private, sum[:])
+	if err != nil || !ecdsa.VerifyASN1(&private.PublicKey, sum[:], right) {
+		t.Fatalf("the test's own signature: %v", err)
+	}
+	var types []string
+	for _, dummy := range sign.Dummies {
+		types = append(types, dummy.Type())
+		for name, header := range map[string]string{
+			"empty": "", "one": base64.StdEncoding.EncodeToString(rsaOne), "by the key of the point": base64.StdEncoding.EncodeToString(right),
+			"of an RSA key": string(read(t, "rsa.signature")), "of a P-256 key": string(read(t, "p256.signature")),
+		} {
+			if err := dummy.Verify(body, header); !errors.Is(err, sign.ErrSignature) {
+				t.Errorf("%s, %s: %v", dummy.Type(), name, err)
+			}
 		}
 	}
-	if sign.Dummy.Type() != sign.TypeRSA {
-		t.Errorf("type %q", sign.Dummy.Type())
+	if want := []string{sign.TypeRSA, sign.TypeP256}; !slices.Equal(types, want) {
+		t.Errorf("types %v, want %v", types, want)
 	}
 }
 
@@ -399,7 +546,7 @@ func BenchmarkVerify(b *testing.B) {
 	b.Run("dummy", func(b *testing.B) {
 		header := string(read(b, "rsa.signature"))
 		for b.Loop() {
-			_ = sign.Dummy.Verify(body, header)
+			_ = sign.Dummies[0].Verify(body, header)
 		}
 	})
 }
@@ -411,12 +558,12 @@ func FuzzVerify(f *testing.F) {
 	}
 	f.Add("")
 	f.Add("MAYCAQECAQE=") // r = s = 1
-	rsa, p256 := public(f, "rsa-spki.pem"), public(f, "p256-spki.pem")
+	byRSA, byP256 := public(f, "rsa-spki.pem"), public(f, "p256-spki.pem")
 	f.Fuzz(func(t *testing.T, header string) {
-		if rsa.Verify(body, header) == nil && header != string(read(t, "rsa.signature")) {
+		if byRSA.Verify(body, header) == nil && header != string(read(t, "rsa.signature")) {
 			t.Error("a second RSA signature of the same body")
 		}
-		if p256.Verify(body, header) == nil {
+		if byP256.Verify(body, header) == nil {
 			raw, err := base64.StdEncoding.DecodeString(header)
 			if err != nil || base64.StdEncoding.EncodeToString(raw) != header {
 				t.Errorf("a signature with two forms: %q", header)

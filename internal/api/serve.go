@@ -95,9 +95,8 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, x *exchange) (a 
 
 // identify finds the project and checks its signature over the raw body with
 // each of its active keys: fault.Unidentified for a project that is missing or
-// unknown, fault.Unauthenticated for one whose keys do not fit. A project that
-// is unknown or has no key costs a verification too, so that the time to
-// answer does not tell which names exist.
+// unknown, fault.Unauthenticated for one whose keys do not fit. Either refusal
+// costs a verification by at least one key of each type.
 func (s *Server) identify(h http.Header, body []byte, x *exchange) (payout.Caller, error) {
 	name, signature, err := identity(h)
 	if err != nil {
@@ -107,16 +106,18 @@ func (s *Server) identify(h http.Header, body []byte, x *exchange) (payout.Calle
 	if known {
 		x.project = id.Project(name)
 	}
-	if !known || len(caller.Public) == 0 {
-		_ = sign.Dummy.Verify(body, signature) // only for its time: the key verifies nothing
-	}
-	if !known {
-		return payout.Caller{}, fault.New(fault.Unidentified, "%s: missing or unknown", sign.HeaderProject)
-	}
 	for _, key := range caller.Public {
 		if key.Verify(body, signature) == nil {
 			return caller, nil
 		}
+	}
+	for _, dummy := range sign.Dummies {
+		if !slices.ContainsFunc(caller.Public, func(k sign.PublicKey) bool { return k.Type() == dummy.Type() }) {
+			_ = dummy.Verify(body, signature) // only for its time: the key verifies nothing
+		}
+	}
+	if !known {
+		return payout.Caller{}, fault.New(fault.Unidentified, "%s: missing or unknown", sign.HeaderProject)
 	}
 	return payout.Caller{}, fault.New(fault.Unauthenticated, "%s: not a signature of this body by a key of the project", sign.HeaderSign)
 }
