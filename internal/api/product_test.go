@@ -50,6 +50,7 @@ type product struct {
 
 	conn   net.Conn
 	answer *bufio.Reader // what comes back over conn
+	issued id.Token      // by an operator
 }
 
 // began is the product's time when a conversation begins. In a bubble that is
@@ -245,14 +246,15 @@ func (p *product) tokens(what string, args []string) string {
 		project, _ := p.engine.Caller(id.Project(args[0]))
 		shown := instrument.PAN(args[2]).Shown()
 		now := p.clock.Now().Add(time.Until(began)).UTC()
+		p.issued++
 		item, token, err := v.Issue(vault.Item{
-			Partner: project.Owner(), ID: 1, Kind: vault.Kind(args[1]), Project: project.ID,
+			Partner: project.Owner(), ID: p.issued, Kind: vault.Kind(args[1]), Project: project.ID,
 			Shown:     vault.Shown{BIN: shown.BIN, Last4: shown.Last4, Brand: shown.Brand},
 			CreatedAt: now, EndsAt: project.TokenEnd(now),
 		}, []byte(args[2]))
 		if err == nil {
 			err = p.store.Commit(ctx, store.Reads{}, func(*store.Rows) (*store.Changes, error) {
-				return &store.Changes{Batch: 1, Items: []vault.Item{item}}, nil
+				return &store.Changes{Batch: id.Batch(p.issued), Items: []vault.Item{item}}, nil
 			})
 		}
 		return said(err, "%s", string(token))

@@ -1,0 +1,449 @@
+package api
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/wire"
+	"github.com/payoutd/payoutd/sign"
+)
+
+// A trial is what the rules of this file need to know of a path to try it.
+type trial struct {
+	// bodies are right requests. In braces stands what belongs to a project and
+	// may be named by nobody else; see product.fill.
+	bodies []string
+	// alone says why nothing of another project can be named, where no body has
+	// braces.
+	alone string
+	// twice is the code of a repeat with the same idempotency key, and again of
+	// one without a key; "" where it is answered.
+	twice, again fault.Code
+	// project may send it, where not all may; acme may send everything.
+	project string
+}
+
+// sender is a project that may send it, with a key of P-256, which signs faster.
+func (t trial) sender() string { return cmp.Or(t.project, "hazel") }
+
+// stranger is one that may send it too, and shares nothing with acme.
+func (t trial) stranger() string { return cmp.Or(t.project, "birch") }
+
+const (
+	readOnly = "reads only what is the project's own, and takes no name of it"
+	whoever  = "asks the tax service about a person by the number that the person has given"
+	givesNew = "makes a new token of what stands in the request"
+)
+
+// trials has every path that is offered: a new one is tried as soon as it has
+// its row here.
+var trials = map[string]trial{
+	"session/create": {
+		bodies: []string{
+			`{"metadata":{"order":"7"},"customer":{"reference":"courier-5512","contacts":[{"email":"anna@bank.example"}]}}`,
+			`{"payout_details":{"type":"card","card":{"type":"encrypted_card","encrypted_card":{"number_hash":"{hash}"}}}}`,
+		},
+		twice: fault.KeyExists,
+	},
+	"session/start/payout": {bodies: []string{payTo(`"session_id":"{created}",`, byAccount)}, twice: fault.KeyExists, again: fault.WrongState},
+	"session/start":        {bodies: []string{payTo(`"session_id":"{created}",`, byHash)}, twice: fault.KeyExists, again: fault.WrongState},
+	"session/init/payout": {
+		bodies: []string{payTo("", byNumber), payTo("", byHash), payTo("", byToken), payTo("", byAccount), payTo("", byAccountToken)},
+		twice:  fault.KeyExists,
+	},
+	"session/status":  {bodies: []string{`{"session_id":"{created}"}`, `{"session_id":"{awaiting}"}`}},
+	"session/confirm": {bodies: []string{`{"session_id":"{awaiting}"}`}, twice: fault.KeyExists, again: fault.WrongState},
+	"session/cancel":  {bodies: []string{`{"session_id":"{created}"}`, `{"session_id":"{awaiting}"}`}, twice: fault.KeyExists, again: fault.WrongState},
+	"fps/customer_verification": {
+		bodies: []string{`{"session_id":"{created}","payment_method":{"type":"bank_account","bank_account":{"system_type":"faster_payment_system_verification",` +
+			`"faster_payment_system_verification":{"phone":"79990001310","bank_id":"100000000131"}}},` +
+			`"participant_details":{"recipient":{"first_name":"Марина","last_name":"Соколова"}}}`},
+		twice: fault.KeyExists, again: fault.WrongState,
+	},
+	"fps/banks":      {bodies: []string{`{}`}, alone: "the list is the same for all"},
+	"wallet/balance": {bodies: []string{`{"request_datetime":"2026-03-02T12:20:00+03:00"}`}, alone: readOnly},
+	"token": {bodies: []string{
+		`{"acquiring_widget":{"session_id":"{created}","success_return_url":"https://shop.example/","locale":"ru"}}`,
+		`{"tokenize_widget":{"access":true,"locale":"ru"},"self_employed_widget":{"tax_reference":"772912345698"}}`,
+	}},
+	"token/info": {bodies: []string{
+		`{"type":"public_token","public_token":{"token":"{public}"}}`,
+		`{"type":"card","card":{"type":"encrypted_card","encrypted_card":{"number_hash":"{hash}"}}}`,
+		`{"type":"card","card":{"type":"tokenized_card","tokenized_card":{"token":"{token}"}}}`,
+		`{"type":"bank_account_ru","bank_account_ru":{"token":"{account}"}}`,
+	}},
+	"tokenize": {bodies: []string{`{"type":"bank_account_ru","bank_account_ru":{"bik":"044525974","account":"40817810900001234567"}}`}, alone: givesNew},
+	"tokenize/elements": {
+		bodies: []string{`{"elements":[{"ref":"number","type":"card_number","card_number":"4242424242424242"}]}`}, alone: givesNew,
+	},
+	"npd/check":          {bodies: []string{`{"tax_reference":"771310005300"}`}, alone: whoever, project: "elm"},
+	"npd/taxpayer/check": {bodies: []string{`{"tax_reference":"771310005300"}`}, alone: whoever, project: "elm"},
+	"npd/taxpayer/check_personal_info": {
+		bodies: []string{`{"tax_reference":"771310005300","last_name":"Orlov","first_name":"Pavel","phone":"79990001310"}`}, alone: whoever, project: "elm",
+	},
+	"npd/request/status":                  {bodies: []string{`{"request_id":"{request}"}`}, project: "elm"},
+	"npd/notifications/count":             {bodies: []string{`{"tax_references":["771310005942"]}`}, alone: whoever, project: "elm"},
+	"npd/notifications/read":              {bodies: []string{`{"tax_references":["771310005942"]}`}, alone: whoever, project: "elm"},
+	"npd/notifications/mark_as_delivered": {bodies: []string{notices}, alone: whoever, project: "elm"},
+	"npd/notifications/update":            {bodies: []string{notices}, alone: whoever, project: "elm"},
+	"calculate": {
+		bodies: []string{`{"amounts":{"source":{"amount":1000,"currency":"rub"},"destination":{"amount":null,"currency":"usd"}}}`},
+		alone:  "answers by rates alone", project: "ivy",
+	},
+}
+
+const notices = `{"notifications":[{"tax_reference":"771310005942","message_id_list":["n-1"]}]}`
+
+// The instruments of a payout.
+const (
+	byNumber       = `{"type":"card","card":{"type":"bank_card","bank_card":{"number":"4242424242424242"}}}`
+	byHash         = `{"type":"card","card":{"type":"encrypted_card","encrypted_card":{"number_hash":"{hash}"}}}`
+	byToken        = `{"type":"card","card":{"type":"tokenized_card","tokenized_card":{"token":"{token}"}}}`
+	byAccount      = `{"type":"bank_account","bank_account":{"system_type":"ru","ru":{"bik":"044525974","account":"40817810900001234567","full_name":"Anna Berg","description":"Pay"}}}`
+	byAccountToken = `{"type":"bank_account","bank_account":{"system_type":"ru","ru":{"token":"{account}","full_name":"Anna Berg","description":"Pay"}}}`
+)
+
+func payTo(first, instrument string) string {
+	return `{` + first + `"payout_details":` + instrument + `,"amount_details":{"amount":12345,"currency":"rub"},` +
+		`"participant_details":{"recipient":{"full_name":"Anna Berg","city":"Kazan"}},"metadata":{"order":"7"}}`
+}
+
+// eachRoute calls try for every path and version that is served.
+func eachRoute(t *testing.T, try func(t *testing.T, path string, v session.Version, r route)) {
+	for _, r := range routes(newFakeEngine()) {
+		for _, v := range r.versions {
+			path := fmt.Sprintf("/api/v%d/%s", v, r.path)
+			t.Run(path, func(t *testing.T) { try(t, path, v, r) })
+		}
+	}
+}
+
+func TestEveryPathHasItsTrial(t *testing.T) {
+	left := maps.Clone(trials)
+	for _, r := range routes(newFakeEngine()) {
+		if r.op == "" {
+			continue
+		}
+		row, ok := trials[r.path]
+		delete(left, r.path)
+		named := strings.Contains(strings.Join(row.bodies, ""), `"{`)
+		switch {
+		case !ok || len(row.bodies) == 0:
+			t.Errorf("%s has no row in trials: give it right bodies, with what belongs to a project in braces", r.path)
+		case named == (row.alone != ""):
+			t.Errorf("%s: either a body names something of the project, or the row says why none can", r.path)
+		}
+	}
+	for path := range left {
+		t.Errorf("%s is in trials and no path of the API", path)
+	}
+}
+
+// TestOnlyTheSignerGetsIn tries every path with all that is not a signature of
+// this body by an active key of this project: nothing reaches the engine.
+func TestOnlyTheSignerGetsIn(t *testing.T) {
+	eachRoute(t, func(t *testing.T, path string, v session.Version, r route) {
+		body := "{}"
+		if row := trials[r.path]; len(row.bodies) > 0 {
+			body = row.bodies[0]
+		}
+		for _, c := range []struct {
+			name, project, signature string
+			code                     fault.Code
+		}{
+			{"no project", "", signed("acme", body), fault.Unidentified},
+			{"an unknown project", "ghost", signed("acme", body), fault.Unidentified},
+			{"no signature", "acme", "", fault.Unauthenticated},
+			{"over nothing", "acme", signed("acme", ""), fault.Unauthenticated},
+			{"over other bytes", "acme", signed("acme", body+" "), fault.Unauthenticated},
+			{"over the path as well", "acme", signed("acme", path+body), fault.Unauthenticated},
+			{"by another project", "acme", signed("birch", body), fault.Unauthenticated},
+			{"of another project", "birch", signed("acme", body), fault.Unauthenticated},
+			{"by nobody", "acme", signed("nobody", body), fault.Unauthenticated},
+			{"by a retired key beside active ones", "cedar", signed("cedar-retired", body), fault.Unauthenticated},
+			{"by a retired key alone", "dune", signed("dune-retired", body), fault.Unauthenticated},
+		} {
+			for _, verb := range r.verbs {
+				h := newServer(t)
+				q := post(path, body)
+				q.Method = verb
+				q.Header.Set(sign.HeaderProject, c.project)
+				q.Header.Set(sign.HeaderSign, c.signature)
+				w := h.do(q)
+				if wire := fault.Lookup(c.code).Wire; w.Code != http.StatusUnauthorized || !strings.Contains(w.Body.String(), `"code":"`+string(wire)+`"`) {
+					t.Errorf("%s by %s: answered %d %s", c.name, verb, w.Code, w.Body)
+				}
+				if len(h.engine.calls) != 0 {
+					t.Errorf("%s by %s reached the engine", c.name, verb)
+				}
+			}
+		}
+	})
+}
+
+// onProduct runs a test before a whole product.
+func onProduct(t *testing.T, test func(t *testing.T, p *product)) {
+	t.Helper()
+	keys()
+	serverKeys()
+	vaultKeys()
+	emptyDatabase()
+	hooks := newReceiver(t)
+	synctest.Test(t, func(t *testing.T) {
+		p := newProduct(t, hooks)
+		defer p.close()
+		test(t, p)
+	})
+}
+
+// ask sends a request of a project and returns its answer.
+func (p *product) ask(project, path, body, key string) (status int, answer string) {
+	p.t.Helper()
+	head := fmt.Sprintf("POST %s\nX-PARTNER-PROJECT: %s\nX-PARTNER-SIGN: %s\n", path, project, signed(project, body))
+	if key != "" {
+		head += "X-PARTNER-IDEMPOTENCY-KEY: " + key + "\n"
+	}
+	r := p.send(http.MethodPost, message(head, []byte(body)))
+	return r.StatusCode, readAll(p.t, r.Body)
+}
+
+// fill puts what belongs to a project in place of braces, each made for this
+// once: a session that is created or awaits confirm, a question to the tax
+// service, a public token, the hash and the token of a card, the token of an
+// account.
+func (p *product) fill(project, body string) string {
+	p.t.Helper()
+	must := func(path, body string) string {
+		status, answer := p.ask(project, path, body, "")
+		if status != http.StatusOK {
+			p.t.Fatalf("%s: %s", path, answer)
+		}
+		settle()
+		return answer
+	}
+	for name, made := range map[string]func() string{
+		"{created}":  func() string { return sessionOf(0, []byte(must("/api/v2/session/create", "{}"))) },
+		"{awaiting}": func() string { return sessionOf(0, []byte(must("/api/v2/session/init/payout", payTo("", byNumber)))) },
+		"{public}":   func() string { return tokenIn(must("/api/v1/token", `{"tokenize_widget":{"access":true}}`)) },
+		"{hash}":     func() string { return p.tokens("issue", []string{project, "card_hash", "4242424242424242"}) },
+		"{token}":    func() string { return p.tokens("issue", []string{project, "card_token", "4242424242424242"}) },
+		"{request}": func() string {
+			return requestNumber.FindString(must("/api/v1/npd/check", trials["npd/check"].bodies[0]))
+		},
+		"{account}": func() string { return tokenIn(must("/api/v1/tokenize", trials["tokenize"].bodies[0])) },
+	} {
+		if strings.Contains(body, name) {
+			body = strings.ReplaceAll(body, name, made())
+		}
+	}
+	return body
+}
+
+// requestNumber is the name of a question to the tax service.
+var requestNumber = regexp.MustCompile(`npd-[0-9]+`)
+
+// tokenIn finds the token of an answer.
+func tokenIn(answer string) string { return numbered.FindString(answer) }
+
+// TestNobodyNamesWhatIsAnothers sends, on every path, a right request of acme in
+// the name of a stranger. It is answered to the byte like one that names what was
+// never made, and acme's own request holds after it.
+func TestNobodyNamesWhatIsAnothers(t *testing.T) {
+	t.Parallel()
+	nothing := strings.NewReplacer(
+		"{created}", "ps_9223372036854775806", "{awaiting}", "ps_9223372036854775806",
+		"{request}", "npd-9223372036854775806",
+		"{public}", strings.Repeat("a", 64), "{hash}", strings.Repeat("a", 64), "{token}", strings.Repeat("a", 64), "{account}", strings.Repeat("a", 64),
+	)
+	onProduct(t, func(t *testing.T, p *product) {
+		for _, r := range routes(p.engine) {
+			for _, v := range r.versions {
+				for i, body := range trials[r.path].bodies {
+					if !strings.Contains(body, `"{`) {
+						continue
+					}
+					path := fmt.Sprintf("/api/v%d/%s", v, r.path)
+					theirs := p.fill("acme", body)
+					stranger := trials[r.path].stranger()
+					status, foreign := p.ask(stranger, path, theirs, "")
+					_, unknown := p.ask(stranger, path, nothing.Replace(body), "")
+					if status < 400 || status >= 500 || foreign != unknown {
+						t.Errorf("%s, body %d: another's was answered %d %s, what was never made %s", path, i, status, foreign, unknown)
+					}
+					if status, answer := p.ask("acme", path, theirs, ""); status != http.StatusOK {
+						t.Errorf("%s, body %d: after it the owner was answered %d %s", path, i, status, answer)
+					}
+					settle()
+				}
+			}
+		}
+	})
+}
+
+// TestReplays sends every right request twice. With the same idempotency key
+// the second is refused where something would be done. Without a key, and with
+// another one, it is a request as any other, since a signature has no time and
+// no number in it: what has its state is refused, what is new is made anew.
+func TestReplays(t *testing.T) {
+	t.Parallel()
+	onProduct(t, func(t *testing.T, p *product) {
+		for _, r := range routes(p.engine) {
+			if r.op == "" {
+				continue
+			}
+			row := trials[r.path]
+			for _, v := range r.versions {
+				for i, body := range row.bodies {
+					path := fmt.Sprintf("/api/v%d/%s", v, r.path)
+					for _, c := range []struct {
+						name, first, second string
+						want                fault.Code
+					}{
+						{"with the same key", "a", "a", row.twice},
+						{"without a key", "", "", row.again},
+						{"with another key", "b", "c", row.again},
+					} {
+						ours := p.fill(row.sender(), body)
+						key := func(k string) string {
+							if k != "" {
+								k = fmt.Sprintf("%s %d %s", path, i, k)
+							}
+							return k
+						}
+						if status, answer := p.ask(row.sender(), path, ours, key(c.first)); status != http.StatusOK {
+							t.Fatalf("%s, body %d: answered %d %s", path, i, status, answer)
+						}
+						settle()
+						status, answer := p.ask(row.sender(), path, ours, key(c.second))
+						right := status == http.StatusOK
+						if c.want != "" {
+							right = !right && strings.Contains(answer, `"code":"`+string(fault.Lookup(c.want).Wire)+`"`)
+						}
+						if !right {
+							t.Errorf("%s, body %d, %s: answered %d %s, want %q", path, i, c.name, status, answer, c.want)
+						}
+						settle()
+					}
+				}
+			}
+		}
+	})
+}
+
+// injections are texts that mean something where text is pasted into SQL, or
+// into what a database or a shell reads.
+var injections = []string{
+	`'`, `"`, `' OR '1'='1`, `'; DROP TABLE sessions; --`, `1); DELETE FROM entries; --`, `" OR ""="`, `') UNION SELECT document FROM projects --`,
+	`\'; SELECT pg_sleep(10); --`, `$1`, `?1`, `:name`, `@p1`, `%`, `_`, `\`, `${jndi:ldap://a.example/}`, `{{7*7}}`, `$(id)`, "`id`", `%s%n`, `../../etc/passwd`,
+}
+
+// TestInjection puts each text into every string of every request, in the place
+// of every name and into the idempotency key. Nothing fails, and what is told of
+// a session that stood there before is what it was. The books are proved when
+// the product closes.
+func TestInjection(t *testing.T) {
+	t.Parallel()
+	onProduct(t, func(t *testing.T, p *product) {
+		_, made := p.ask("hazel", "/api/v2/session/create", `{}`, "")
+		stood := fmt.Sprintf(`{"session_id":%q}`, sessionOf(0, []byte(made)))
+		_, before := p.ask("hazel", "/api/v2/session/status", stood, "")
+		tried := 0
+		for _, r := range routes(p.engine) {
+			for i, body := range trials[r.path].bodies {
+				path := fmt.Sprintf("/api/v%d/%s", r.versions[0], r.path)
+				by := trials[r.path].sender()
+				ours := p.fill(by, body)
+				for n, text := range injections {
+					for _, bad := range replaced(t, ours, text) {
+						tried++
+						if status, answer := p.ask(by, path, bad, ""); status >= 500 {
+							t.Errorf("%s: %s: answered %d %s", path, bad, status, answer)
+						}
+					}
+					if status, answer := p.ask(by, path, ours, fmt.Sprintf("%d%d%s%s", i, n, text, r.path)); status >= 500 {
+						t.Errorf("%s with the key %s: answered %d %s", path, text, status, answer)
+					}
+				}
+				settle()
+			}
+		}
+		if _, after := p.ask("hazel", "/api/v2/session/status", stood, ""); after != before {
+			t.Errorf("a session that stood there has changed: %s", after)
+		}
+		if tried < 2000 {
+			t.Errorf("only %d requests were tried", tried)
+		}
+	})
+}
+
+// replaced returns the document once for each of its strings and names, with
+// the text in its place.
+func replaced(t *testing.T, document, text string) []string {
+	t.Helper()
+	var all []string
+	for n := 0; ; n++ {
+		var root any
+		if err := json.Unmarshal([]byte(document), &root); err != nil {
+			t.Fatal(err)
+		}
+		left := n
+		root = replace(root, text, &left)
+		if left >= 0 {
+			return all
+		}
+		all = append(all, string(must(json.Marshal(root))))
+	}
+}
+
+// replace puts the text in place of the string or name with the number left,
+// which it counts down below zero.
+func replace(v any, text string, left *int) any {
+	hit := func() bool { *left--; return *left == -1 }
+	switch v := v.(type) {
+	case string:
+		if hit() {
+			return text
+		}
+	case []any:
+		for i := range v {
+			v[i] = replace(v[i], text, left)
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			if hit() {
+				v[text] = v[name]
+				delete(v, name)
+				continue
+			}
+			v[name] = replace(v[name], text, left)
+		}
+	}
+	return v
+}
+
+// TestTrialsAreRight holds the bodies of trials to what package wire takes, so
+// that a rule is not kept by a request that is refused for its form.
+func TestTrialsAreRight(t *testing.T) {
+	right := strings.NewReplacer("{created}", "ps_1", "{awaiting}", "ps_1", "{request}", "npd-1")
+	for _, r := range routes(newFakeEngine()) {
+		for i, body := range trials[r.path].bodies {
+			body = right.Replace(body)
+			for _, name := range []string{"{public}", "{hash}", "{token}", "{account}"} {
+				body = strings.ReplaceAll(body, name, strings.Repeat("a", 64))
+			}
+			if _, err := wire.Parse(r.op, r.versions[0], nil, []byte(body)); err != nil {
+				t.Errorf("%s, body %d: %v", r.path, i, err)
+			}
+		}
+	}
+}
