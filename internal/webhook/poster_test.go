@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -269,6 +270,11 @@ func TestPostPrivateAddress(t *testing.T) {
 		{"localhost", "localhost", nil, blocked, true},
 		{"a name of the loopback", "receiver.example", []string{"127.0.0.1"}, blocked, true},
 		{"a name of two private addresses", "receiver.example", []string{"10.0.0.1", "127.0.0.1"}, blocked, false},
+		{"a name of the IPv6 loopback", "receiver.example", []string{"::1"}, blocked, false},
+		{"a name of the loopback, mapped", "receiver.example", []string{"::ffff:127.0.0.1"}, blocked, true},
+		{"a name of the loopback, translated", "receiver.example", []string{"64:ff9b::7f00:1"}, blocked, false},
+		{"a name of the loopback by 6to4", "receiver.example", []string{"2002:7f00:1::"}, blocked, false},
+		{"a name of a private address of either kind", "receiver.example", []string{"fd00::1", "192.168.0.1"}, blocked, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := PosterOptions{Timeout: 5 * time.Second}
@@ -308,6 +314,26 @@ func TestPostNameChangesItsMeaning(t *testing.T) {
 	}
 	if r := p.Post(t.Context(), target, false, event); r.Err != "address not allowed" {
 		t.Errorf("%+v", r)
+	}
+}
+
+// The address that is checked is the one that is connected to: a name is not
+// looked up between the two, so that a server with two answers gets no chance.
+func TestPostLooksANameUpOnce(t *testing.T) {
+	first, second := answering(t, 0, "127.0.0.1"), answering(t, 0, "10.0.0.1")
+	var lookups atomic.Int64
+	p := newPoster(t, PosterOptions{Resolver: &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, server string) (net.Conn, error) {
+		if lookups.Add(1) <= 2 { // for IPv4 and for IPv6
+			return first.Dial(ctx, network, server)
+		}
+		return second.Dial(ctx, network, server)
+	}}})
+	s := receive(t, func(http.ResponseWriter, *http.Request) { t.Error("was reached") })
+	if r := p.Post(t.Context(), "http://receiver.example:"+portOf(t, s.URL), false, event); r.Err != "address not allowed" {
+		t.Errorf("%+v", r)
+	}
+	if n := lookups.Load(); n > 2 {
+		t.Errorf("%d questions to the name server", n)
 	}
 }
 
@@ -533,8 +559,8 @@ func portOf(t *testing.T, raw string) string {
 	return u.Port()
 }
 
-// answering is a resolver whose name server answers every question for IPv4
-// with the addresses, and every question with the response code (RFC 1035
+// answering is a resolver whose name server answers every question for IPv4 or
+// IPv6 with those of the addresses, and every question with the response code (RFC 1035
 // §4.1.1: 0 none, 2 server failure, 3 no such name).
 func answering(t *testing.T, code byte, addresses ...string) *net.Resolver {
 	t.Helper()
@@ -548,18 +574,21 @@ func answering(t *testing.T, code byte, addresses ...string) *net.Resolver {
 		if _, err := io.ReadFull(c, query); err != nil {
 			return
 		}
-		const headerBytes, typeA = 12, 1
+		const headerBytes, typeA, typeAAAA = 12, 1, 28
 		name := bytes.IndexByte(query[headerBytes:], 0) + 1
 		question := query[headerBytes : headerBytes+name+4]
+		asked := binary.BigEndian.Uint16(question[name:])
 		var answers []byte
 		count := uint16(0)
-		if binary.BigEndian.Uint16(question[name:]) == typeA {
-			for _, a := range addresses {
-				// The name of the question, type A, class IN, no time to live, 4 bytes.
-				answers = append(answers, 0xc0, headerBytes, 0, typeA, 0, 1, 0, 0, 0, 0, 0, 4)
-				answers = append(answers, net.ParseIP(a).To4()...)
-				count++
+		for _, a := range addresses {
+			ip := netip.MustParseAddr(a)
+			if ip.Is4() && asked != typeA || ip.Is6() && asked != typeAAAA {
+				continue
 			}
+			// The name of the question, its type, class IN, no time to live, the length.
+			answers = append(answers, 0xc0, headerBytes, 0, byte(asked), 0, 1, 0, 0, 0, 0, 0, byte(ip.BitLen()/8))
+			answers = append(answers, ip.AsSlice()...)
+			count++
 		}
 		reply := append([]byte{query[0], query[1], 0x81, 0x80 | code, 0, 1}, byte(count>>8), byte(count), 0, 0, 0, 0)
 		reply = append(append(reply, question...), answers...)
@@ -572,6 +601,40 @@ func answering(t *testing.T, code byte, addresses ...string) *net.Resolver {
 		served.Go(func() { serve(server) })
 		return client, nil
 	}}
+}
+
+// FuzzAnswer lets a receiver answer with any bytes: the attempt ends, says no
+// more than a few words of its own, and asks for no wait above the longest.
+func FuzzAnswer(f *testing.F) {
+	for _, seed := range []string{
+		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+		"HTTP/1.1 503 Busy\r\nRetry-After: 99999999999999999999\r\n\r\n",
+		"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1/\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+		"HTTP/1.0 200\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08", "HTTP/9.9 999 \x00\n\n", "",
+	} {
+		f.Add([]byte(seed))
+	}
+	p := NewPoster(PosterOptions{Timeout: time.Minute})
+	f.Cleanup(p.Close)
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		p.private.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go func() {
+				defer theirs.Close()
+				go func() { _, _ = io.Copy(io.Discard, theirs) }()
+				_, _ = theirs.Write(answer)
+			}()
+			return ours, nil
+		}
+		r := p.Post(t.Context(), "http://receiver.example/", true, event)
+		p.private.CloseIdleConnections()
+		if r.OK != (r.Status >= 200 && r.Status < 300) || r.OK != (r.Err == "") || len(r.Err) > 60 || r.RetryAfter < 0 || r.RetryAfter > retryAfterMax {
+			t.Errorf("%+v", r)
+		}
+	})
 }
 
 func BenchmarkPost(b *testing.B) {
