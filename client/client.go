@@ -379,6 +379,8 @@ func readAnswer(path string, response *http.Response, raw []byte) (answer, error
 	switch {
 	case err != nil:
 		return answer{}, unreadable("the answer is not of the API: " + err.Error())
+	case a.Error != nil && a.Error.Code == "":
+		return answer{}, unreadable("an error without a code")
 	case a.Error != nil:
 		return answer{}, &Error{a.Error.Code, a.Error.Description, response.StatusCode}
 	case response.StatusCode == http.StatusOK && a.Status == "pending":

@@ -250,7 +250,7 @@ func freeBytes(dir string) (int64, error) {
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return 0, fmt.Errorf("free disk of %s: %w", shown(dir), err)
 	}
-	return int64(s.Bavail) * int64(s.Bsize), nil
+	return int64(s.Bavail) * int64(s.Bsize), nil // #nosec G115 -- no disk has 2^63 blocks
 }
 
 // lastLines are the last of a log, where a server says why it ended; the log

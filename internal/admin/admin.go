@@ -35,7 +35,7 @@ const (
 	opRetireKey = "/project/key/retire"
 	opDeposit   = "/deposit"
 	opCheck     = "/check"
-	opWebhooks  = "/webhook/list"
+	opWebhooks  = "/webhook/list" // #nosec G101 -- a path
 	opReplay    = "/webhook/replay"
 
 	opTokens      = "/token/list"

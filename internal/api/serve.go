@@ -126,7 +126,7 @@ func (s *Server) identify(h http.Header, body []byte, x *exchange) (payout.Calle
 // it; the two lie in one buffer so that one pass hashes both. No operation has
 // a newline in its name.
 func appendHead(buffer []byte, x *exchange) []byte {
-	buffer = append(buffer, 'v', '0'+byte(x.version), ' ')
+	buffer = append(buffer, 'v', '0'+byte(x.version), ' ') // #nosec G115 -- 1 or 2
 	buffer = append(buffer, x.route.op...)
 	return append(buffer, '\n')
 }

@@ -195,3 +195,24 @@ func BenchmarkNext(b *testing.B) {
 		g.Next()
 	}
 }
+
+// FuzzParse: what is read is printed as it was, so that nothing has two names.
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{"ps_7300451", "ps_0", "ps_-1", "ps_+1", "ps_01", "ps_9223372036854775808", "po_1", "tk_1", "acme", "../x", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if n, err := id.ParseSession(s); err == nil && (n <= 0 || n.String() != s) {
+			t.Errorf("%q reads as %s", s, n)
+		}
+		if n, err := id.ParsePayout(s); err == nil && (n <= 0 || n.String() != s) {
+			t.Errorf("%q reads as %s", s, n)
+		}
+		if n, err := id.ParseToken(s); err == nil && (n <= 0 || n.String() != s) {
+			t.Errorf("%q reads as %s", s, n)
+		}
+		if p, err := id.ParseProject(s); err == nil && (string(p) != s || len(s) > 64 || strings.ContainsAny(s, "/\\ \x00'\"%")) {
+			t.Errorf("%q is a project", s)
+		}
+	})
+}

@@ -172,10 +172,10 @@ func (e *Entry) Link(before [sha256.Size]byte) [sha256.Size]byte {
 		buf = append(buf, s...)
 	}
 	for _, n := range []int64{e.No, int64(e.Session), int64(e.Payout), e.At.UnixMicro()} {
-		buf = binary.BigEndian.AppendUint64(buf, uint64(n))
+		buf = binary.BigEndian.AppendUint64(buf, uint64(n)) // #nosec G115 -- all bits are kept
 	}
 	for _, n := range e.Change.values() {
-		buf = binary.BigEndian.AppendUint64(buf, uint64(n))
+		buf = binary.BigEndian.AppendUint64(buf, uint64(n)) // #nosec G115 -- all bits are kept
 	}
 	return sha256.Sum256(buf)
 }

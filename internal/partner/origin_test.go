@@ -1,6 +1,9 @@
 package partner
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestCheckOrigin(t *testing.T) {
 	for _, tt := range []struct {
@@ -29,4 +32,19 @@ func TestCheckOrigin(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzIsOrigin: what may enter a policy can end or widen no part of it.
+func FuzzIsOrigin(f *testing.F) {
+	for _, s := range []string{"https://shop.example", "http://localhost:8080", "https://a.example;", "https://*", "https://[::1]", "https://a@b", "null"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		switch {
+		case IsOrigin(s) && (strings.ContainsAny(s, " \t\r\n;,'\"*<>@%") || !strings.HasPrefix(s, "http")):
+			t.Errorf("%q is an origin", s)
+		case CheckOrigin(s) == nil && !IsOrigin(s):
+			t.Errorf("%q may show widgets and is no origin", s)
+		}
+	})
 }

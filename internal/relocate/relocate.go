@@ -285,7 +285,7 @@ func (d *digest) add(row []any) error {
 		case nil:
 			put(0, 0, nil)
 		case int64:
-			put(1, uint64(v), nil)
+			put(1, uint64(v), nil) // #nosec G115 -- all bits are kept
 		case string:
 			put(2, uint64(len(v)), []byte(v))
 		case []byte:

@@ -333,3 +333,20 @@ func TestInboxForgetsTheOldest(t *testing.T) {
 		})
 	}
 }
+
+// FuzzCommand sends any body to what takes one; no command fails in here.
+func FuzzCommand(f *testing.F) {
+	for i, body := range []string{`{"advance":"240m"}`, `{"advance":"5d"}`, `{"advance":"-1h"}`, `{"advance":"99999999d"}`, `{"advance":null}`, `[]`, `{"type":"payment_finished","session":{"id":"ps_1"}}`, "\xff"} {
+		f.Add(uint8(i), []byte(body))
+	}
+	f.Fuzz(func(t *testing.T, n uint8, body []byte) {
+		handler, _, _ := newHandler()
+		path := []string{"/sandbox/clock", "/sandbox/inbox/demo"}[n%2]
+		if w := request(handler, http.MethodPost, path, string(body), nil); w.Code >= 500 || !json.Valid(w.Body.Bytes()) {
+			t.Errorf("%s: answered %d %s", path, w.Code, w.Body)
+		}
+		if w := request(handler, http.MethodGet, "/sandbox/inbox", "", nil); w.Code != http.StatusOK || !json.Valid(w.Body.Bytes()) {
+			t.Errorf("the inbox then shows %d %s", w.Code, w.Body)
+		}
+	})
+}

@@ -168,6 +168,6 @@ func (*Vault) Format(f fmt.State, _ rune) { printSecret(f) }
 // that no two pairs have the same bytes.
 func associated(project id.Project, card id.Card) []byte {
 	b := make([]byte, 0, 8+len(project))
-	b = binary.BigEndian.AppendUint64(b, uint64(card))
+	b = binary.BigEndian.AppendUint64(b, uint64(card)) // #nosec G115 -- all bits are kept
 	return append(b, project...)
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/partner"
 )
 
 const (
@@ -568,4 +569,36 @@ func TestLoopback(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzFrame asks for a frame with anything in its address. The policy has its
+// parts and no other, and lets nothing show the frame but origins.
+func FuzzFrame(f *testing.F) {
+	f.Add("card", known, shop, "en", "dark", "ru")
+	f.Add("bank_account", known, "https://a.example; script-src *", "en\r\nX: y", "\"><script>", "de-DE,de;q=0.9")
+	f.Add("self_employed", "x", "javascript:alert(1)", "", "", "*")
+	f.Add("</script>", known, "https://shop.example'", "ru", "auto", strings.Repeat("ru,", 1000))
+	server := New(newCounter(), Options{Now: func() time.Time { return noon }, PerToken: Rate{1 << 30, time.Nanosecond}, PerAddress: Rate{1 << 30, time.Nanosecond}})
+	f.Fuzz(func(t *testing.T, widget, token, origin, locale, theme, language string) {
+		q := url.Values{"widget": {widget}, "token": {token}, "origin": {origin}, "locale": {locale}, "theme": {theme}}
+		r := httptest.NewRequest(http.MethodGet, "/frame?"+q.Encode(), nil)
+		r.Header["Accept-Language"] = []string{language}
+		if len(server.tokens.kept) > 1000 {
+			clear(server.tokens.kept)
+		}
+		w := httptest.NewRecorder()
+		server.ServeHTTP(w, r)
+		p := policy(t, w)
+		if w.Code >= 500 || len(p) != 10 || strings.ContainsAny(w.Header().Get("Content-Security-Policy"), "\r\n") {
+			t.Errorf("status %d, policy %q", w.Code, w.Header().Get("Content-Security-Policy"))
+		}
+		for around := range strings.FieldsSeq(p["frame-ancestors"]) {
+			if around != "'none'" && !partner.IsOrigin(around) {
+				t.Errorf("shown by %q", around)
+			}
+		}
+		if n := strings.Count(w.Body.String(), "<script"); n != 2 {
+			t.Errorf("%d scripts in the page", n)
+		}
+	})
 }

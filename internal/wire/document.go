@@ -251,7 +251,7 @@ func (r *reader) skip() ([]byte, error) {
 
 // add puts a node behind its siblings.
 func (d *document) add(parent ref, n node) (ref, error) {
-	at := ref(len(d.nodes))
+	at := ref(len(d.nodes)) // #nosec G115 -- at most nodesMax and one
 	if at > nodesMax {
 		return absent, fault.New(fault.Invalid, "body: more than %d members", nodesMax)
 	}
