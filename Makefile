@@ -14,10 +14,13 @@ GOSEC       := go run github.com/securego/gosec/v2/cmd/gosec@v2.30.0
 GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # What may be set from outside, as in `make kill-test KILLS=1000`: how long
-# `make fuzz` tries each target, how often the end-to-end tests kill the server
-# and how often they break what it stands on, how many receivers of webhooks never answer there, which benchmarks run, and what follows `payoutd sandbox` or `payoutd bench`;
+# `make fuzz` tries each target and how many inputs it keeps, how often the
+# end-to-end tests kill the server and how often they break what it stands on, how
+# many receivers of webhooks never answer there, which benchmarks run, and what
+# follows `payoutd sandbox` or `payoutd bench`;
 # for `make goals` how long each load lasts, which goals, and how much history.
 FUZZ_SECONDS ?= 30
+FUZZ_KEEP    ?= 0
 KILLS        ?= 50
 DRILLS       ?= 1
 HANGING      ?= 300
@@ -60,8 +63,8 @@ test: ## All that CI runs: check, race tests, short fuzzing, end-to-end and kill
 	@$(MAKE) check
 	@$(MAKE) race
 	@$(MAKE) openssl
-	@echo '== fuzz targets, 3 s each'
-	@scripts/fuzz.sh 3
+	@echo '== fuzz targets, 10 s each'
+	@scripts/fuzz.sh 10
 	@$(MAKE) e2e
 	@echo "== make test passed in $$(($$(date +%s) - $(started))) s"
 
@@ -102,8 +105,8 @@ openssl: ## Tests of the build that signs with OpenSSL, and the build itself
 	@bin/payoutd-openssl version | grep -q OpenSSL
 
 .PHONY: fuzz
-fuzz: ## Fuzz each target for FUZZ_SECONDS=30
-	@scripts/fuzz.sh $(FUZZ_SECONDS)
+fuzz: ## Fuzz each target for FUZZ_SECONDS=30; FUZZ_KEEP=12 keeps so many of the inputs found
+	@FUZZ_KEEP=$(FUZZ_KEEP) scripts/fuzz.sh $(FUZZ_SECONDS)
 
 .PHONY: e2e
 e2e: ## End-to-end scripts and kill tests against the built binary, KILLS=50

@@ -1,11 +1,30 @@
 #!/usr/bin/env bash
 # Runs every fuzz target of the module for SECONDS each, one after another, and
 # goes on after a failure. Input that fails is kept in the package's
-# testdata/fuzz, where each later `go test` tries it again.
+# testdata/fuzz, where each later `go test` tries it again. With FUZZ_KEEP=N so
+# many of the inputs that reached further are kept there too, small and large
+# ones, in place of those that were kept before.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 seconds=${1:?usage: scripts/fuzz.sh SECONDS}
+keep=${FUZZ_KEEP:-0}
+[ "$keep" -eq 0 ] || cache="$(go env GOCACHE)/fuzz"
+
+# keep_found PACKAGE TARGET copies inputs of up to 4 KiB from Go's cache, evenly
+# by size. Kept ones are named so, to be told from those that failed.
+keep_found() {
+	local found=() to="$1/testdata/fuzz/$2" i
+	mapfile -t found < <(find "$cache/$(go list "$1")/$2" -type f -size -5k -printf '%s %p\n' 2>/dev/null | sort -n | cut -d' ' -f2-)
+	mkdir -p "$to"
+	rm -f "$to"/kept-*
+	local count=$((${#found[@]} < keep ? ${#found[@]} : keep))
+	for ((i = 0; i < count; i++)); do
+		cp "${found[i * ${#found[@]} / count]}" "$to/kept-$(printf %02d $((i + 1)))"
+	done
+	rmdir --ignore-fail-on-non-empty "$to"
+}
+
 find_targets() {
 	grep -roE --include='*_test.go' '^func Fuzz[A-Z0-9_][A-Za-z0-9_]*' . | sed 's/:func /:/' | sort
 }
@@ -16,6 +35,7 @@ while IFS=: read -r file name; do
 	count=$((count + 1))
 	if out=$(go test -run '^$' -fuzz "^$name\$" -fuzztime "${seconds}s" "$(dirname "$file")" 2>&1); then
 		printf 'ok  \t%s\t%s\t%s\n' "$(dirname "$file")" "$name" "$(grep -oE 'execs: [0-9]+' <<<"$out" | tail -n 1)"
+		[ "$keep" -eq 0 ] || keep_found "$(dirname "$file")" "$name"
 	else
 		failed=$((failed + 1))
 		printf 'FAIL\t%s\t%s\n%s\n' "$(dirname "$file")" "$name" "$out"
