@@ -424,7 +424,9 @@ func TestInboxTakesOnlyWebhooks(t *testing.T) {
 			if test.header != nil {
 				test.header(r.Header)
 			}
-			answer, err := http.DefaultTransport.RoundTrip(r)
+			fresh := new(http.Transport) // the connection of the case before may be about to end
+			defer fresh.CloseIdleConnections()
+			answer, err := fresh.RoundTrip(r)
 			if err != nil {
 				t.Fatal(err)
 			}
