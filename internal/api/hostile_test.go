@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,6 +21,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/payoutd/payoutd/sign"
 )
 
 // TestHostile plays testdata/hostile/*.txtar: each request goes to a product of
@@ -227,4 +232,66 @@ func said(r *http.Response, body []byte) string {
 		return "200 ok"
 	}
 	return fmt.Sprintf("%d %s: %s", r.StatusCode, answer.Error.Code, answer.Error.Description)
+}
+
+// TestRefusalsLeaveNothing sends what strangers may make up, and bad bodies that
+// are signed, thousands of them: no name of theirs stays in memory, in
+// the metrics or in what is kept for the next request.
+func TestRefusalsLeaveNothing(t *testing.T) {
+	h := newServer(t)
+	h.log, h.Server.log = nil, slog.New(slog.DiscardHandler)
+	var bodies []string
+	for _, name := range must(filepath.Glob("testdata/hostile/*.txtar")) {
+		for _, file := range must(txtar.ParseFile(name)).Files {
+			if strings.HasPrefix(file.Name, "v") && len(file.Data) < 1000 {
+				bodies = append(bodies, string(bytesOf(t, strings.TrimSuffix(string(file.Data), "\n"))))
+			}
+		}
+	}
+	send := func(n int) {
+		stranger := httptest.NewRequest(http.MethodPost, fmt.Sprintf("/api/v1/made/up/%d", n), strings.NewReader("{}"))
+		h.do(stranger)
+		ghost := httptest.NewRequest(http.MethodPost, "/api/v1/session/create", strings.NewReader("{}"))
+		ghost.Header.Set(sign.HeaderProject, fmt.Sprintf("ghost-%d", n))
+		ghost.Header.Set(sign.HeaderSign, "AAAA")
+		h.do(ghost)
+		body := bodies[n%len(bodies)]
+		if len(body) > 1<<16 {
+			return // these cost their time in TestHostile
+		}
+		bad := httptest.NewRequest(http.MethodPost, "/api/v2/session/status", strings.NewReader(body))
+		bad.Header.Set(sign.HeaderProject, "birch")
+		bad.Header.Set(sign.HeaderSign, signed("birch", body))
+		h.do(bad)
+		h.engine.calls = nil
+	}
+	heap := func() int64 {
+		runtime.GC()
+		runtime.GC() // what pools hold goes in two steps
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	for n := range 200 {
+		send(n)
+	}
+	before := heap()
+	for n := range 1500 {
+		send(200 + n)
+	}
+	// A name that was kept with its counters would take some 500 bytes.
+	if grown := heap() - before; grown > 300<<10 {
+		t.Errorf("the heap has grown by %d bytes", grown)
+	}
+	families, err := h.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	series := 0
+	for _, f := range families {
+		series += len(f.GetMetric())
+	}
+	if series > 20 {
+		t.Errorf("%d series of metrics", series)
+	}
 }
