@@ -11,11 +11,13 @@ seconds=${1:?usage: scripts/fuzz.sh SECONDS}
 keep=${FUZZ_KEEP:-0}
 [ "$keep" -eq 0 ] || cache="$(go env GOCACHE)/fuzz"
 
-# keep_found PACKAGE TARGET copies inputs of up to 4 KiB from Go's cache, evenly
-# by size. Kept ones are named so, to be told from those that failed.
+# keep_found PACKAGE TARGET copies inputs of up to 2 KiB from Go's cache, evenly
+# by size. Kept ones are named so, to be told from those that failed. One with
+# as many digits in a row as a card has is not kept: it may be somebody's.
 keep_found() {
 	local found=() to="$1/testdata/fuzz/$2" i
-	mapfile -t found < <(find "$cache/$(go list "$1")/$2" -type f -size -5k -printf '%s %p\n' 2>/dev/null | sort -n | cut -d' ' -f2-)
+	mapfile -t found < <(find "$cache/$(go list "$1")/$2" -type f -size -2049c -printf '%s %p\n' 2>/dev/null |
+		sort -n | cut -d' ' -f2- | xargs -r grep -LE '[0-9]{13}')
 	mkdir -p "$to"
 	rm -f "$to"/kept-*
 	local count=$((${#found[@]} < keep ? ${#found[@]} : keep))
