@@ -270,13 +270,14 @@ type requestBody struct {
 	Amount       *Amount         `json:"amount_details,omitempty"`
 	Participants *Participants   `json:"participant_details,omitempty"`
 	Customer     *Customer       `json:"customer,omitempty"`
+	Fiscal       *Fiscalization  `json:"fiscalization_details,omitempty"`
 	Metadata     any             `json:"metadata,omitempty"`
 	Information  json.RawMessage `json:"confirm_information,omitempty"`
 }
 
 func (c *Client) body(session string, r Request) requestBody {
 	b := requestBody{
-		Session: session, Amount: r.Amount, Participants: r.Participants, Customer: r.Customer, Metadata: r.Metadata,
+		Session: session, Amount: r.Amount, Participants: r.Participants, Customer: r.Customer, Fiscal: r.Fiscal, Metadata: r.Metadata,
 	}
 	if c.version == 1 {
 		b.Method = r.Details
@@ -310,7 +311,12 @@ type answer struct {
 
 // session makes a call that answers with a session.
 func (c *Client) session(ctx context.Context, op string, body requestBody, options []CallOption) (Session, error) {
-	a, err := c.call(ctx, http.MethodPost, fmt.Sprintf("/api/v%d/%s", c.version, op), body, options)
+	return c.sessionIn(ctx, c.version, op, body, options)
+}
+
+// sessionIn is session in a version that alone has the operation.
+func (c *Client) sessionIn(ctx context.Context, version int, op string, body requestBody, options []CallOption) (Session, error) {
+	a, err := c.call(ctx, http.MethodPost, fmt.Sprintf("/api/v%d/%s", version, op), body, options)
 	if err != nil {
 		return Session{}, err
 	}

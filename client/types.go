@@ -84,7 +84,7 @@ type Payout struct {
 	Amounts      *Amounts         `json:"amounts,omitempty"`
 	Conversion   *Conversion      `json:"exchange,omitempty"` // of an amount in foreign currency
 	Participants *Participants    `json:"participant_details,omitempty"`
-	Fiscal       json.RawMessage  `json:"fiscalization_details,omitempty"`
+	Fiscal       *Fiscalization   `json:"fiscalization_details,omitempty"`
 	Interaction  json.RawMessage  `json:"customer_interaction,omitempty"`
 	Transaction  *TransactionInfo `json:"transaction_info,omitempty"`
 	Refunds      []Refund         `json:"refunds,omitempty"`
@@ -114,6 +114,9 @@ type Request struct {
 	Amount       *Amount
 	Participants *Participants // a card needs the recipient's name
 	Customer     *Customer
+	// Fiscal is of StartPayoutWithReceipt and its like; other calls are refused
+	// with it.
+	Fiscal *Fiscalization
 	// Metadata is any value that can be written as JSON; it comes back in
 	// every answer and webhook.
 	Metadata any

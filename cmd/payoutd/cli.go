@@ -32,13 +32,14 @@ variables.`
 type grammar struct {
 	global
 
-	Sandbox sandboxCommand `cmd:"" help:"Run everything with a simulated outside world; needs no configuration."`
-	Serve   serveCommand   `cmd:"" help:"Run the server."`
-	Migrate migrateCommand `cmd:"" help:"Bring the schema of the database up."`
-	Project projectCommand `cmd:"" help:"Partners and their settings."`
-	Deposit depositCommand `cmd:"" help:"Book money that a partner has brought in, once per reference."`
-	Webhook webhookCommand `cmd:"" help:"Webhook events: list them, deliver them again."`
-	Check   checkCommand   `cmd:"" help:"Prove the books."`
+	Sandbox  sandboxCommand  `cmd:"" help:"Run everything with a simulated outside world; needs no configuration."`
+	Serve    serveCommand    `cmd:"" help:"Run the server."`
+	Migrate  migrateCommand  `cmd:"" help:"Bring the schema of the database up."`
+	Project  projectCommand  `cmd:"" help:"Partners and their settings."`
+	Deposit  depositCommand  `cmd:"" help:"Book money that a partner has brought in, once per reference."`
+	Webhook  webhookCommand  `cmd:"" help:"Webhook events: list them, deliver them again."`
+	Receipts receiptsCommand `cmd:"" help:"Receipts of self-employed people: list what is open, try again, compare."`
+	Check    checkCommand    `cmd:"" help:"Prove the books."`
 
 	Statement statementCommand `cmd:"" help:"Statements of rails: compare them with the books."`
 

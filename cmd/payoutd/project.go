@@ -56,6 +56,8 @@ type settingFlags struct {
 	AccountTokens        *bool             `negatable:"" help:"Give a token of each account that was paid to."`
 	TokenizeElements     *bool             `negatable:"" help:"Let card numbers be tokenized by the partner's own systems (PCI DSS)."`
 	SelfEmployed         *bool             `negatable:"" help:"Let the tax service be asked about self-employed people."`
+	StrictReceipts       *bool             `negatable:"" help:"Refuse services of a receipt that do not make the amount of its payout."`
+	KeepReceipts         *bool             `negatable:"" help:"Leave the receipt of a payout that came back as it is."`
 }
 
 // settings puts the flags into the words of package admin.
@@ -67,8 +69,8 @@ func (f *settingFlags) settings() (admin.Settings, error) {
 		Rates: f.Rate, RateLock: (*partner.Duration)(f.RateLock), ShowRates: f.ShowRates,
 		Partner: f.Partner, PublicTokenLife: (*partner.Duration)(f.PublicTokenLife), TokenLife: (*partner.Duration)(f.TokenLife),
 		CardIDs: f.CardIDs, AccountTokens: f.AccountTokens, Elements: f.TokenizeElements,
-		SelfEmployed: f.SelfEmployed,
-		ControlKey:   f.ControlKey, INNCheck: f.INNCheck, AccountPrefix: f.AccountPrefix,
+		SelfEmployed: f.SelfEmployed, StrictReceipts: f.StrictReceipts, KeepReceipts: f.KeepReceipts,
+		ControlKey: f.ControlKey, INNCheck: f.INNCheck, AccountPrefix: f.AccountPrefix,
 	}
 	switch {
 	case slices.Equal(f.Method, []string{"none"}):
@@ -340,6 +342,8 @@ func (p *program) showProject(q admin.Project) error {
 		row("--account-tokens", *s.AccountTokens)
 		row("--tokenize-elements", *s.Elements)
 		row("--self-employed", *s.SelfEmployed)
+		row("--strict-receipts", *s.StrictReceipts)
+		row("--keep-receipts", *s.KeepReceipts)
 		row("--control-key", *s.ControlKey)
 		row("--inn-check", *s.INNCheck)
 		row("--account-prefix", *s.AccountPrefix)

@@ -38,6 +38,10 @@ const (
 	opWebhooks  = "/webhook/list" // #nosec G101 -- a path
 	opReplay    = "/webhook/replay"
 
+	opReceipts = "/receipts/list"
+	opRetry    = "/receipts/retry"
+	opCompare  = "/receipts/compare"
+
 	opTokens      = "/token/list"
 	opDeleteToken = "/token/delete"
 	opIssueToken  = "/token/issue"
@@ -90,6 +94,9 @@ func New(o Options) http.Handler {
 	mux.Handle("POST "+opCheck, handle(d.check))
 	mux.Handle("POST "+opWebhooks, handle(d.webhooks))
 	mux.Handle("POST "+opReplay, handle(d.replay))
+	mux.Handle("POST "+opReceipts, handle(d.receipts))
+	mux.Handle("POST "+opRetry, handle(d.retry))
+	mux.Handle("POST "+opCompare, handle(d.compare))
 	mux.Handle("POST "+opTokens, handle(d.tokens))
 	mux.Handle("POST "+opDeleteToken, handle(d.deleteToken))
 	mux.Handle("POST "+opIssueToken, handle(d.issueToken))

@@ -58,6 +58,8 @@ type Settings struct {
 	AccountTokens   *bool             `json:"account_tokens,omitempty"`
 	Elements        *bool             `json:"tokenize_elements,omitempty"`
 	SelfEmployed    *bool             `json:"self_employed,omitempty"`
+	StrictReceipts  *bool             `json:"strict_receipts,omitempty"`
+	KeepReceipts    *bool             `json:"keep_receipts,omitempty"`
 
 	// WidgetOrigins are the pages that may show its widgets, in the form of
 	// partner.CheckOrigin.
@@ -237,6 +239,14 @@ func (s Settings) changes() []change {
 			p.SelfEmployed = *s.SelfEmployed
 			return nil
 		}},
+		{"strict_receipts", s.StrictReceipts != nil, func(p *partner.Project) error {
+			p.StrictReceipts = *s.StrictReceipts
+			return nil
+		}},
+		{"keep_receipts", s.KeepReceipts != nil, func(p *partner.Project) error {
+			p.KeepReceipts = *s.KeepReceipts
+			return nil
+		}},
 		{"widget_origins", s.WidgetOrigins != nil, func(p *partner.Project) error {
 			for _, o := range *s.WidgetOrigins {
 				if err := partner.CheckOrigin(o); err != nil {
@@ -404,8 +414,8 @@ func settingsOf(p *partner.Project) Settings {
 		ServerKey: said(string(p.ServerKey), string(partner.RSA)), SingleRequest: &p.SingleRequest, ConfirmTimeout: &timeout,
 		Methods: &methods, Fees: fees, ShowFees: &p.ShowFees, ReturnFee: &returnFee, ReturnWindow: &p.ReturnWindow, Credit: &credit,
 		Partner: &owner, PublicTokenLife: &publicLife, TokenLife: &p.TokenLife, CardIDs: &p.CardIDs, AccountTokens: &p.AccountTokens, Elements: &p.Elements,
-		SelfEmployed: &p.SelfEmployed,
-		Rates:        rates, RateLock: &lock, ShowRates: &p.ShowRates,
+		SelfEmployed: &p.SelfEmployed, StrictReceipts: &p.StrictReceipts, KeepReceipts: &p.KeepReceipts,
+		Rates: rates, RateLock: &lock, ShowRates: &p.ShowRates,
 		ControlKey:    said(string(p.ControlKey), string(partner.Off)),
 		INNCheck:      said(string(p.INNCheck), string(partner.Off)),
 		AccountPrefix: said(string(p.AccountPrefix), string(partner.Off)),

@@ -35,6 +35,7 @@ type Engine interface {
 	Balance(ctx context.Context, c payout.Call) (payout.Answer, error)
 	PublicToken(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 	Calculate(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
+	CancelReceipt(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 	TokenInfo(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 	Tokenize(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 	TokenizeElements(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)

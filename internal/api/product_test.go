@@ -86,7 +86,7 @@ func clients() []client {
 		{partner.Project{ID: "cedar", Wallet: "4473", Methods: []instrument.Kind{instrument.KindCard}}, "", []string{"cedar-1", "cedar-2"}, []string{"cedar-retired"}},
 		{partner.Project{ID: "dune", Wallet: "4474"}, "", nil, []string{"dune-retired"}},
 		{partner.Project{ID: "elm", Wallet: "4475", Methods: instrument.Kinds, SelfEmployed: true, Fees: fees, ShowFees: true}, "1000.00", []string{"elm"}, nil},
-		{partner.Project{ID: "fir", Wallet: "4476", Methods: instrument.Kinds, SingleRequest: true}, "1000.00", []string{"fir"}, nil},
+		{partner.Project{ID: "fir", Wallet: "4476", Methods: instrument.Kinds, SingleRequest: true, SelfEmployed: true}, "1000.00", []string{"fir"}, nil},
 		{partner.Project{
 			ID: "gorse", Wallet: "4477", Methods: instrument.Kinds, WebhookNames: 1,
 			ControlKey: partner.Reject, INNCheck: partner.Reject, AccountPrefix: partner.Reject,

@@ -61,6 +61,10 @@ func routes(e Engine) []route {
 		{"npd/notifications/read", v1, post, wire.OpRead, e.NPDNotices},
 		{"npd/notifications/mark_as_delivered", v1, post, wire.OpDelivered, e.NPDNotices},
 		{"npd/notifications/update", v1, post, wire.OpUpdate, e.NPDNotices},
+		{"session/start/payout/fiscalization", both, post, wire.OpStartFiscal, e.Start},
+		{"session/init/payout/fiscalization", both, post, wire.OpInitFiscal, e.Init},
+		{"fiscalization", v1, post, wire.OpFiscal, e.Start},
+		{"fiscalization/cancel", v1, post, wire.OpFiscalCancel, e.CancelReceipt}, // ours: its path was not recovered; extensions §3.9
 	}
 	for _, path := range notOffered {
 		verbs := post
@@ -77,13 +81,11 @@ func routes(e Engine) []route {
 var notOffered = []string{
 	"session/init/payment", "session/init/payment/sync", "session/start/payment",
 	"session/capture", "session/refund", "session/chargeback",
-	"session/init/payout/fiscalization", "session/start/payout/fiscalization",
 	"session/create/nominal", "session/init/payout/nominal", "session/start/payout/nominal",
 	"session/create/rko", "session/init/payout/rko", "session/start/payout/rko",
 	"session/multi/init",
 	"session/multi/create/nominal", "session/multi/init/payment/nominal", "session/multi/start/payment/nominal",
 	"session/multi/create/rko", "session/multi/init/payment/rko", "session/multi/start/payment/rko",
-	"fiscalization", "fiscalization/cancel",
 	"recurrent/status", "recurrent/disable",
 	"subscription/cancel", "subscription/restore",
 	"sberpay/push",

@@ -309,6 +309,10 @@ func (e *fakeEngine) Calculate(_ context.Context, c payout.Call, r wire.Request)
 	return e.once("Calculate", c, r, func() ([]byte, error) { return []byte("{}"), nil })
 }
 
+func (e *fakeEngine) CancelReceipt(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {
+	return e.on("CancelReceipt", c, r, func(s *session.Session) ([]byte, error) { return wire.Answer(s, c.Version, c.Project), nil })
+}
+
 func (e *fakeEngine) TokenInfo(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {
 	return e.once("TokenInfo", c, r, func() ([]byte, error) { return []byte("{}"), nil })
 }

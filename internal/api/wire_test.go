@@ -117,7 +117,7 @@ func TestFixturesCoverTheWire(t *testing.T) {
 		}
 	}
 	codes := []fault.Code{fault.CancelledByPartner, fault.ConfirmTimeout, fault.InsufficientBalance, fault.AccountNotFound}
-	for _, v := range sandbox.Values() {
+	for _, v := range append(sandbox.Values(), sandbox.PersonValues()...) {
 		if v.ErrorCode != "" {
 			codes = append(codes, v.ErrorCode)
 		}
@@ -210,10 +210,12 @@ func duration(t *testing.T, section txtar.File) time.Duration {
 // numbers gives the product's numbers those of the wire reference's examples,
 // of the same length, in the order in which a fixture sees them: how many the
 // engine makes in between for itself is no part of the wire. Tokens and
-// identifiers of cards, which are random, get 64 digits that count up.
+// identifiers of cards, which are random, get 64 digits that count up, and
+// receipts the number of the wire reference's example.
 type numbers struct {
 	shownOf, realOf map[string]string
 	next            map[string]int
+	receipts        map[string]string // shown, by the tax service's
 }
 
 var (
@@ -222,7 +224,22 @@ var (
 	placeholder = regexp.MustCompile(`\{[a-z0-9-]+\}`)
 )
 
+// receipt finds the number of a receipt where a payout shows it.
+var receipt = regexp.MustCompile(`"receipt":\{"id":"([a-z0-9]{10})"`)
+
 func (n *numbers) show(b []byte) []byte {
+	for _, found := range receipt.FindAllSubmatch(b, -1) {
+		number := string(found[1])
+		if n.receipts == nil {
+			n.receipts = make(map[string]string)
+		}
+		if n.receipts[number] == "" {
+			n.receipts[number] = fmt.Sprintf("20a1b2c3d%d", len(n.receipts)+4)
+		}
+	}
+	for number, shown := range n.receipts {
+		b = bytes.ReplaceAll(b, []byte(number), []byte(shown))
+	}
 	return numbered.ReplaceAllFunc(b, func(found []byte) []byte {
 		number := string(found)
 		if n.shownOf[number] == "" {

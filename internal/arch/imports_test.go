@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 	// The rules of the trade, without a database or a network among them.
 	"internal/rate":    {"money"},
 	"internal/partner": {"instrument", "internal/id", "internal/rate", "money"},
-	"internal/session": {"instrument", "internal/fault", "internal/id", "internal/rate", "money"},
+	"internal/session": {"instrument", "internal/fault", "internal/id", "internal/rate", "money", "tax"},
 	"internal/ledger":  {"internal/id", "money"},
 	"internal/vault":   {"instrument", "internal/fault", "internal/id"},
 	"internal/webhook": {"internal/fault", "internal/id"},
@@ -61,7 +61,7 @@ var mayImport = map[string][]string{
 	"internal/widget": {"instrument", "internal/fault", "internal/partner"},
 	"internal/admin": {
 		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/payout", "internal/rate", "internal/session",
-		"internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "rail", "rail/statement", "sign",
+		"internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "rail", "rail/statement", "sign", "tax",
 	},
 
 	// The load benchmark: it fills the books of an installation and proves them,

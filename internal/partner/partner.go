@@ -71,6 +71,11 @@ type Project struct {
 	// SelfEmployed lets it ask the tax service about self-employed people; a
 	// sandbox allows that to everybody.
 	SelfEmployed bool `json:"self_employed,omitempty"`
+	// KeepReceipts leaves the receipt of a payout that came back as it is; by
+	// default it is cancelled.
+	KeepReceipts bool `json:"keep_receipts,omitempty"`
+	// StrictReceipts refuses services that do not make the amount of the payout.
+	StrictReceipts bool `json:"strict_receipts,omitempty"`
 
 	ControlKey    Mode `json:"control_key,omitempty"`    // Bank of Russia control key of accounts
 	INNCheck      Mode `json:"inn_check,omitempty"`      // check digits of an INN

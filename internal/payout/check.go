@@ -78,6 +78,7 @@ func checkSnapshot(ctx context.Context, snapshot store.Snapshot, opens *safe) (*
 	if err != nil {
 		return r, err
 	}
+	counted := 0
 	for i := range books {
 		r.Projects++
 		c := checker{Report: r, ctx: ctx, snapshot: snapshot, book: &books[i], safe: opens}
@@ -87,6 +88,10 @@ func checkSnapshot(ctx context.Context, snapshot store.Snapshot, opens *safe) (*
 		if err := c.sessions(); err != nil {
 			return r, err
 		}
+		counted += c.reserved
+	}
+	if err := r.incomes(ctx, snapshot, counted); err != nil {
+		return r, err
 	}
 	return r, r.statements(ctx, snapshot, books)
 }
@@ -150,6 +155,7 @@ type checker struct {
 	held     int64 // what the live payouts should hold
 	events   int64
 	seqs     int64 // sum of the events' sequence numbers
+	reserved int   // reservations of its payouts
 }
 
 // chain walks the entries in order: their numbers, sums, hashes and balances.
@@ -244,6 +250,9 @@ func (c *checker) session(s *session.Session, entries []ledger.Entry, attempts [
 	for i := range s.Payouts {
 		p := &s.Payouts[i]
 		c.Payouts++
+		if p.Receipt != nil && p.Receipt.Withheld {
+			ended = false
+		}
 		if !p.State.Final() {
 			c.Live++
 			ended = false
@@ -257,6 +266,9 @@ func (c *checker) session(s *session.Session, entries []ledger.Entry, attempts [
 			returned++
 		}
 		c.quote(p)
+		if err := c.receipt(s, p); err != nil {
+			return err
+		}
 		c.money(s, p, entries)
 		c.proof(s, p, attempts)
 		c.work(s, p, tasks)
@@ -407,7 +419,7 @@ func (c *checker) money(s *session.Session, p *session.Payout, entries []ledger.
 	}
 	var want booked
 	switch {
-	case p.Verification():
+	case !p.Moves():
 	case p.State.Holds():
 		want = booked{hold: 1}
 		c.held += p.Minor() + p.Fee
@@ -477,7 +489,7 @@ func (c *checker) proof(s *session.Session, p *session.Payout, attempts []store.
 	accepted, open := 0, 0
 	switch p.State {
 	case session.Paid, session.Returned, session.Disputed:
-		if !p.Verification() {
+		if p.Moves() {
 			accepted = 1
 		}
 	case session.Sent, session.Unclear:
@@ -491,7 +503,10 @@ func (c *checker) proof(s *session.Session, p *session.Payout, attempts []store.
 
 // work sees that a live payout has the one task that takes it further.
 func (c *checker) work(s *session.Session, p *session.Payout, tasks []store.Task) {
-	has, want := "", string(taskOf(p.State))
+	has, want := "", string(workOf(p))
+	if p.Receipt != nil && p.Receipt.State.Open() {
+		want += string(store.TaskReceipt)
+	}
 	for i := range tasks {
 		if tasks[i].Payout == p.ID {
 			has += string(tasks[i].Kind)
@@ -505,24 +520,33 @@ func (c *checker) work(s *session.Session, p *session.Payout, tasks []store.Task
 	}
 }
 
-// cursor walks a stream that is ordered by session.
-type cursor[T any] struct {
-	next    func() (T, error, bool)
-	stop    func()
-	session func(T) id.Session
-	row     T
-	have    bool
-	err     error
+// stream walks rows one by one.
+type stream[T any] struct {
+	next func() (T, error, bool)
+	stop func()
+	row  T
+	have bool
+	err  error
 }
 
-func newCursor[T any](rows iter.Seq2[T, error], of func(T) id.Session) *cursor[T] {
-	c := &cursor[T]{session: of}
+func newStream[T any](rows iter.Seq2[T, error]) *stream[T] {
+	c := &stream[T]{}
 	c.next, c.stop = iter.Pull2(rows)
 	c.step()
 	return c
 }
 
-func (c *cursor[T]) step() {
+// cursor walks a stream that is ordered by session.
+type cursor[T any] struct {
+	*stream[T]
+	session func(T) id.Session
+}
+
+func newCursor[T any](rows iter.Seq2[T, error], of func(T) id.Session) *cursor[T] {
+	return &cursor[T]{newStream(rows), of}
+}
+
+func (c *stream[T]) step() {
 	row, err, ok := c.next()
 	if err != nil {
 		c.err, ok = err, false

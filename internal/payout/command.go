@@ -92,6 +92,12 @@ func (t *tx) begin(s *session.Session, number id.Payout, c Call, d session.Detai
 	if err := wire.Complete(c.Version, d); err != nil {
 		return err
 	}
+	if err := t.fiscal(c.Project, &d); err != nil {
+		return err
+	}
+	if d.Fiscal != nil && d.Fiscal.Alone {
+		return t.beginAlone(s, number, c, d)
+	}
 	kind := d.Instrument.Kind()
 	moves, ok := t.rails[kind]
 	if !ok || !t.sandbox && !c.Project.Allows(kind) {
@@ -111,6 +117,9 @@ func (t *tx) begin(s *session.Session, number id.Payout, c Call, d session.Detai
 			return fault.Wrap(fault.Invalid, err, "amount_details.amount: too large")
 		}
 		p.Fee = fee
+	}
+	if d.Fiscal != nil {
+		p.Receipt = t.newReceipt()
 	}
 	s.Draft = session.Details{}
 	s.Payouts = append(s.Payouts, p)
@@ -223,7 +232,7 @@ func (w *errand) payout(t *tx, fenced bool) (*session.Session, *session.Payout, 
 
 // gone ends a task that the state has left behind.
 func (w *errand) gone(t *tx, p *session.Payout) bool {
-	if taskOf(p.State) == w.task.Kind {
+	if workOf(p) == w.task.Kind {
 		return false
 	}
 	t.tasks = append(t.tasks, taskChange{task: w.task, done: true})
@@ -283,7 +292,7 @@ func (l *later) decide(t *tx) (Answer, error) {
 	if err != nil || l.gone(t, p) {
 		return Answer{}, err
 	}
-	t.reschedule(s, p, p.State, l.task.Attempt+1, l.due)
+	t.reschedule(s, p, workOf(p), l.task.Attempt+1, l.due)
 	return Answer{}, nil
 }
 
@@ -321,7 +330,7 @@ func (n *intent) decide(t *tx) (Answer, error) {
 	if err := t.promise(s, p, n.project); err != nil {
 		return Answer{}, err
 	}
-	t.reschedule(s, p, session.Confirmed, 0, t.firstDue(p, n.project))
+	t.reschedule(s, p, store.TaskSend, 0, t.firstDue(p, n.project))
 	t.put(s)
 	return Answer{}, nil
 }
@@ -492,7 +501,7 @@ func (o *outcome) open(t *tx, s *session.Session, p *session.Payout) error {
 			return err
 		}
 	} else {
-		t.reschedule(s, p, p.State, o.task.Attempt+1, t.now.Add(t.queryGap(o.task.Attempt+1)))
+		t.reschedule(s, p, workOf(p), o.task.Attempt+1, t.now.Add(t.queryGap(o.task.Attempt+1)))
 	}
 	o.alarm(t, p)
 	terms := t.terms(p.Rail)

@@ -118,6 +118,7 @@ type Engine struct {
 	node       string
 	stopping   atomic.Bool   // Run is told to end: what commands leave to do is not kept
 	left       chan struct{} // holds one token while others are to be nudged
+	calendar   chan struct{} // holds one token when the clock was moved
 	lease      time.Duration // how long a claim holds without being renewed
 	projects   projects
 	cards      cards
@@ -157,7 +158,7 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 		sandbox: o.Sandbox, rates: o.Rates, tax: o.Tax, gapMax: o.QueryGapMax, real: time.Now, log: o.Log, metrics: newMetrics(o.Metrics),
 		now:  func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
 		ids:  o.IDs,
-		node: newNode(), left: make(chan struct{}, 1),
+		node: newNode(), left: make(chan struct{}, 1), calendar: make(chan struct{}, 1),
 		queue: make(chan *pending, queueMax), committed: make(chan struct{}),
 	}
 	for _, r := range o.Rails {
@@ -531,6 +532,9 @@ func (e *Engine) Run(ctx context.Context) error {
 				workers.Go(func() { e.watchReturns(ctx, back) })
 			}
 		}
+		if e.tax != nil {
+			workers.Go(func() { e.compareDaily(ctx) })
+		}
 	}
 	if e.hooks.mine {
 		workers.Go(func() { e.hooks.run(ctx, calls) })
@@ -571,4 +575,8 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) Wake() {
 	e.tasksWorker.wake()
 	e.hooks.wake()
+	select {
+	case e.calendar <- struct{}{}:
+	default:
+	}
 }

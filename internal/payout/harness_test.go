@@ -154,10 +154,13 @@ type lab struct {
 	project id.Project
 	hooks   chan hook
 	rates   *fakeRates
-	answer  func(hook) int // status of the receiver's answer
-	url     string
-	wrap    func(store.Store) store.Store // around the store that is opened next; nil for none
-	stop    func()                        // ends Run
+	tax     *taxBooks
+	// database opens another database than the file in dir; nil opens that.
+	database func() (store.Store, error)
+	answer   func(hook) int // status of the receiver's answer
+	url      string
+	wrap     func(store.Store) store.Store // around the store that is opened next; nil for none
+	stop     func()                        // ends Run
 }
 
 var keyOnce = sync.OnceValues(sign.GenerateP256)
@@ -165,6 +168,12 @@ var keyOnce = sync.OnceValues(sign.GenerateP256)
 // newLab opens an engine on an empty store, with one project and a deposit of
 // 1,000 roubles. It works on nothing before start.
 func newLab(t *testing.T, change ...func(*partner.Project)) *lab {
+	t.Helper()
+	return newLabOn(t, nil, change...)
+}
+
+// newLabOn is newLab on a database that open opens.
+func newLabOn(t *testing.T, open func() (store.Store, error), change ...func(*partner.Project)) *lab {
 	t.Helper()
 	server, err := keyOnce()
 	if err != nil {
@@ -177,7 +186,7 @@ func newLab(t *testing.T, change ...func(*partner.Project)) *lab {
 	l := &lab{
 		T: t, dir: t.TempDir(), clock: &testClock{}, keys: keys, server: server, project: "acme",
 		hooks: make(chan hook, 10_000), answer: func(hook) int { return http.StatusOK },
-		rails: map[instrument.Kind]*fakeRail{}, rates: &fakeRates{price: 8_050_000_000},
+		rails: map[instrument.Kind]*fakeRail{}, rates: &fakeRates{price: 8_050_000_000}, tax: newTaxBooks(), database: open,
 	}
 	for _, k := range instrument.Kinds {
 		l.rails[k] = newFakeRail(string(k))
@@ -202,6 +211,7 @@ func newLab(t *testing.T, change ...func(*partner.Project)) *lab {
 	l.open()
 	p := partner.Project{
 		ID: l.project, Webhook: receiver.URL, AllowPrivateWebhooks: true, ServerKey: partner.P256, Methods: instrument.Kinds,
+		SelfEmployed: true,
 	}
 	for _, f := range change {
 		f(&p)
@@ -216,7 +226,11 @@ func newLab(t *testing.T, change ...func(*partner.Project)) *lab {
 
 func (l *lab) open() {
 	l.Helper()
-	opened, err := sqlite.Open(l.Context(), filepath.Join(l.dir, "payoutd.db"), nil)
+	open := l.database
+	if open == nil {
+		open = func() (store.Store, error) { return sqlite.Open(l.Context(), filepath.Join(l.dir, "payoutd.db"), nil) }
+	}
+	opened, err := open()
 	if err != nil {
 		l.Fatal(err)
 	}
@@ -233,7 +247,7 @@ func (l *lab) open() {
 		rails[k] = r
 	}
 	e, err := New(context.Background(), Options{
-		Store: s, Vault: v, Rails: rails, Now: l.clock.Now, Rates: l.rates, QueryGapMax: time.Second,
+		Store: s, Vault: v, Rails: rails, Now: l.clock.Now, Rates: l.rates, Tax: l.tax, QueryGapMax: time.Second,
 		ServerKeys: map[partner.KeyType]sign.PrivateKey{partner.P256: l.server},
 	})
 	if err != nil {
@@ -312,7 +326,7 @@ func accountBody(account string, minor int64) string {
 
 func (l *lab) parse(op wire.Op, body string) wire.Request {
 	l.Helper()
-	r, err := wire.Parse(op, 2, l.call().Project, []byte(body))
+	r, err := wire.Parse(op, l.call().Version, l.call().Project, []byte(body))
 	if err != nil {
 		l.Fatalf("%s %s: %v", op, body, err)
 	}

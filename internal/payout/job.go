@@ -59,8 +59,11 @@ type lane struct {
 
 func newLane() *lane { return &lane{calls: make(chan struct{}, laneMax)} }
 
-// laneOf is the lane of a task of a payout on a rail.
+// laneOf is the lane of a task of a payout on a rail; the tax service has its own.
 func (w *taskWorker) laneOf(rail string, kind store.TaskKind) *lane {
+	if kind == store.TaskClear || kind == store.TaskReceipt {
+		return w.taxLane
+	}
 	if l, ok := w.lanes[rail]; ok && kind != store.TaskExpire {
 		return l
 	}

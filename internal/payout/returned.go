@@ -188,7 +188,7 @@ func (t *tx) refund(s *session.Session, p *session.Payout, n int, project *partn
 		r.Status = session.RefundRefused
 		tell("return_twice", "the payout has come back before; nothing was booked")
 		return alarm, nil
-	case p.State != session.Paid:
+	case p.State != session.Paid || !p.Moves():
 		tell("return_of_unpaid", "%s came back of a payout that is %s; it is in suspense", r.Amount, p.State)
 	case p.Details.Instrument.Account == nil: // wire reference, core §2.9
 		tell("return_not_possible", "%s came back of a payout by %s, which does not come back; it is in suspense",
@@ -198,6 +198,9 @@ func (t *tx) refund(s *session.Session, p *session.Payout, n int, project *partn
 	default:
 		if project.LateReturn(p.FinishedAt, r.At) {
 			tell("return_late", "it came back after the window; it was booked all the same")
+		}
+		if err := t.tell(s, p, project); err != nil { // first that it was paid
+			return alarm, err
 		}
 		r.Status, r.FinishedAt = session.RefundBooked, t.now
 		if project.ReturnFee {

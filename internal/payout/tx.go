@@ -32,6 +32,7 @@ type batch struct {
 	public   map[store.PublicKey]int
 	items    map[store.ItemKey]int
 	npd      map[store.NPDKey]int
+	incomes  map[store.IncomeKey]int
 	tasks    map[store.TaskKey]taskChange
 	order    []store.TaskKey
 	calls    []store.TaskKey
@@ -47,7 +48,8 @@ func newBatch(e *Engine, number id.Batch, now time.Time, rows *store.Rows) *batc
 	return &batch{
 		Engine: e, now: now, rows: rows, changes: store.Changes{Batch: number},
 		sessions: map[store.SessionKey]int{}, books: map[id.Project]int{},
-		events: map[store.EventKey]int{}, public: map[store.PublicKey]int{}, items: map[store.ItemKey]int{}, npd: map[store.NPDKey]int{}, tasks: map[store.TaskKey]taskChange{},
+		events: map[store.EventKey]int{}, public: map[store.PublicKey]int{}, items: map[store.ItemKey]int{}, npd: map[store.NPDKey]int{},
+		incomes: map[store.IncomeKey]int{}, tasks: map[store.TaskKey]taskChange{},
 	}
 }
 
@@ -138,7 +140,7 @@ func (t *tx) post(p id.Project, e ledger.Entry) error {
 // and its webhook, together. note, if not nil, writes down on the payout what
 // the partner is told with it.
 func (t *tx) step(s *session.Session, p *session.Payout, e session.Event, project *partner.Project, note func(*session.Payout)) error {
-	before := p.State
+	had := workOf(p)
 	if err := t.enter(s, p, e, project, note); err != nil {
 		return err
 	}
@@ -150,7 +152,7 @@ func (t *tx) step(s *session.Session, p *session.Payout, e session.Event, projec
 			SessionKey: store.SessionKey{Project: s.Project, Session: s.ID}, Payout: p.ID, Kind: store.TaskSend,
 		})
 	}
-	t.reschedule(s, p, before, 0, t.firstDue(p, project))
+	t.reschedule(s, p, had, 0, t.firstDue(p, project))
 	return nil
 }
 
@@ -171,6 +173,9 @@ func (t *tx) enter(s *session.Session, p *session.Payout, e session.Event, proje
 		p.FinishedAt = t.now
 	}
 	s.State, s.UpdatedAt = p.State, t.now
+	if err := t.receiptFollows(s, p, project); err != nil {
+		return err
+	}
 	if step.Hook != session.Silent && s.Settled(step.Hook) {
 		if err := t.emit(s, step.Hook, project); err != nil {
 			return err
@@ -245,21 +250,30 @@ func (t *tx) firstDue(p *session.Payout, project *partner.Project) time.Time {
 	return t.now
 }
 
-// reschedule replaces the task of the state before by that of the present one.
-// What is due soon this node keeps and runs from memory; the rest is left to
-// whoever finds it due.
-func (t *tx) reschedule(s *session.Session, p *session.Payout, before session.State, attempt int, due time.Time) {
-	key := store.TaskKey{SessionKey: store.SessionKey{Project: s.Project, Session: s.ID}, Payout: p.ID}
-	old, kind := taskOf(before), taskOf(p.State)
+// reschedule replaces the task that a payout had by the one that it has now.
+func (t *tx) reschedule(s *session.Session, p *session.Payout, old store.TaskKind, attempt int, due time.Time) {
+	kind := workOf(p)
 	if old != "" && old != kind {
-		key.Kind = old
-		t.tasks = append(t.tasks, taskChange{task: store.Task{TaskKey: key}, done: true})
+		t.finish(s, p, old)
 	}
-	if kind == "" {
-		return
+	if kind != "" {
+		t.assign(s, p, kind, attempt, due)
 	}
-	key.Kind = kind
-	task := store.Task{TaskKey: key, Due: due, Attempt: attempt, Fence: s.Fence}
+}
+
+// finish is done with a task of a payout.
+func (t *tx) finish(s *session.Session, p *session.Payout, kind store.TaskKind) {
+	t.tasks = append(t.tasks, taskChange{task: store.Task{TaskKey: taskKey(s, p, kind)}, done: true})
+}
+
+func taskKey(s *session.Session, p *session.Payout, kind store.TaskKind) store.TaskKey {
+	return store.TaskKey{SessionKey: store.SessionKey{Project: s.Project, Session: s.ID}, Payout: p.ID, Kind: kind}
+}
+
+// assign gives a payout a task. What is due soon this node keeps and runs from
+// memory; the rest is left to whoever finds it due.
+func (t *tx) assign(s *session.Session, p *session.Payout, kind store.TaskKind, attempt int, due time.Time) {
+	task := store.Task{TaskKey: taskKey(s, p, kind), Due: due, Attempt: attempt, Fence: s.Fence}
 	if due.Sub(t.now) <= ownHorizon && t.tasksWorker.room(p.Rail, kind) {
 		task.Owner, task.Lease = t.node, t.real().Add(t.lease)
 	}
@@ -366,6 +380,13 @@ func (t *tx) accept() {
 	for _, r := range t.own.NPD {
 		b.acceptNPD(r)
 	}
+	for _, i := range t.own.Incomes {
+		b.acceptIncome(i)
+	}
+	for _, r := range t.own.Reservations {
+		b.rows.Reservations[r.ReservationKey] = r
+	}
+	c.Reservations = append(c.Reservations, t.own.Reservations...)
 	c.Acts = append(c.Acts, t.own.Acts...)
 	c.Statements = append(c.Statements, t.own.Statements...)
 	c.Lines = append(c.Lines, t.own.Lines...)

@@ -35,6 +35,8 @@ type taskWorker struct {
 	asked  chan struct{} // closed once everything under way has been asked about
 	crew   crew
 	lanes  map[string]*lane
+	// taxLane is that of the tax service.
+	taxLane *lane
 
 	mu sync.Mutex
 	// sending is the context of calls while payments may be promised; nil before
@@ -48,7 +50,7 @@ type taskWorker struct {
 func newTaskWorker(e *Engine) *taskWorker {
 	w := &taskWorker{
 		Engine: e, agenda: newAgenda[*job](e.now), poll: make(chan struct{}, 1), asked: make(chan struct{}),
-		lanes: map[string]*lane{laneOther: newLane()}, held: map[store.TaskKey]*job{},
+		lanes: map[string]*lane{laneOther: newLane()}, taxLane: newLane(), held: map[store.TaskKey]*job{},
 	}
 	for name := range e.byName {
 		w.lanes[name] = newLane()
@@ -250,6 +252,10 @@ func (w *taskWorker) try(ctx context.Context, j *job) error {
 		return w.check(ctx, with, p)
 	case store.TaskExpire:
 		return w.report(ctx, &expire{with})
+	case store.TaskClear:
+		return w.clear(ctx, with, p)
+	case store.TaskReceipt:
+		return w.receipt(ctx, with, p)
 	case store.TaskSend:
 		if j.promised {
 			return w.fulfil(ctx, with, p)

@@ -87,7 +87,35 @@ and event that has no row is refused with ` + "`session_wrong_state`" + `.
 	for _, m := range []Movement{Hold, Settle, Release, Restore, Suspend} {
 		fmt.Fprintf(&b, "| %s | %s |\n", m, who[key("Movement", m)])
 	}
+	receipts(t, &b)
 	golden(t, filepath.Join("..", "..", "docs", "states.md"), b.Bytes())
+}
+
+// receipts writes the life of a receipt, from the table in receipt.go.
+func receipts(t *testing.T, b *bytes.Buffer) {
+	t.Helper()
+	who := comments(t, "receipt.go")
+	b.WriteString(`
+# The life of a receipt
+
+Of a payout to a self-employed person, beside its own life; from the table in receipt.go.
+
+` + "```mermaid\nstateDiagram-v2\n    [*] --> reserved\n")
+	for _, s := range ReceiptStates {
+		for _, e := range ReceiptEvents {
+			if to, err := NextReceipt(s, e); err == nil {
+				fmt.Fprintf(b, "    %s --> %s: %s\n", s, to, e)
+			}
+		}
+	}
+	b.WriteString("```\n\n| state | owed | who acts next |\n| --- | --- | --- |\n")
+	for _, s := range ReceiptStates {
+		fmt.Fprintf(b, "| %s | %s | %s |\n", s, cell(map[bool]string{true: "yes"}[s.Owed()]), who[key("ReceiptState", s)])
+	}
+	b.WriteString("\n| event | who brings it, and what it is |\n| --- | --- |\n")
+	for _, e := range ReceiptEvents {
+		fmt.Fprintf(b, "| %s | %s |\n", e, who[key("ReceiptEvent", e)])
+	}
 }
 
 // key names a constant by its type and value: there is an event return and a
@@ -116,6 +144,19 @@ func comments(t *testing.T, file string) map[string]string {
 		}
 		return true
 	})
+	if file == "receipt.go" {
+		for _, s := range ReceiptStates {
+			if texts[key("ReceiptState", s)] == "" {
+				t.Errorf("%s: no comment says who acts next", s)
+			}
+		}
+		for _, e := range ReceiptEvents {
+			if texts[key("ReceiptEvent", e)] == "" {
+				t.Errorf("%s: no comment says who brings it", e)
+			}
+		}
+		return texts
+	}
 	for _, s := range States {
 		if texts[key("State", s)] == "" {
 			t.Errorf("%s: no comment says who acts next", s)

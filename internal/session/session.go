@@ -55,6 +55,8 @@ type Details struct {
 	Participants json.RawMessage `json:"participants,omitempty"`
 	Customer     json.RawMessage `json:"customer,omitempty"`
 	Metadata     json.RawMessage `json:"metadata,omitempty"`
+	// Fiscal is of a payout with a receipt, and nil for others.
+	Fiscal *Fiscal `json:"fiscal,omitempty"`
 }
 
 // Over returns d with the members of base that d lacks: what a start request
@@ -110,6 +112,8 @@ type Payout struct {
 	// Refunds is every return that a rail has told of, in the order in which it
 	// came, those that booked nothing as well.
 	Refunds []Refund
+	// Receipt is of a payout that is to have one; nil for others.
+	Receipt *Receipt
 
 	CreatedAt  time.Time
 	SentAt     time.Time // when the intent was last committed; zero before
@@ -126,7 +130,7 @@ func (p *Payout) Verification() bool {
 // Foreign reports whether the payout was asked for in a foreign currency, so
 // that it needs a quote before money is held.
 func (p *Payout) Foreign() bool {
-	return p.Details.Amount != nil && p.Details.Amount.Currency != money.RUB && !p.Verification()
+	return p.Details.Amount != nil && p.Details.Amount.Currency != money.RUB && p.Moves()
 }
 
 // Amount is what the payout is for: in roubles once a foreign amount has its
@@ -141,11 +145,11 @@ func (p *Payout) Amount() *money.Amount {
 	return p.Details.Amount
 }
 
-// Minor is the rouble amount in kopecks; 0 for a verification, and for a foreign
-// amount that has no quote yet.
+// Minor is the rouble amount in kopecks that is moved; 0 where no money is, and
+// for a foreign amount that has no quote yet.
 func (p *Payout) Minor() int64 {
 	a := p.Amount()
-	if a == nil || a.Currency != money.RUB {
+	if a == nil || a.Currency != money.RUB || p.Alone() {
 		return 0
 	}
 	return a.Minor
@@ -184,6 +188,10 @@ func (s *Session) Clone() *Session {
 	c.Payouts = append([]Payout(nil), s.Payouts...)
 	for i := range c.Payouts {
 		c.Payouts[i].Refunds = slices.Clone(c.Payouts[i].Refunds)
+		if r := c.Payouts[i].Receipt; r != nil {
+			own := *r
+			c.Payouts[i].Receipt = &own
+		}
 	}
 	return &c
 }

@@ -66,14 +66,16 @@ func (s *Session) Show() Shown {
 }
 
 // Settled reports whether the session as a whole has come to what the hook
-// tells: all its payouts await confirmation, or all have ended.
+// tells: all its payouts await confirmation, or all have ended and none of them
+// waits for its receipt.
 func (s *Session) Settled(h Hook) bool {
 	switch h {
 	case ReadyToConfirm:
 		return s.Show().NextAction != ""
 	case PaymentFinished:
 		for i := range s.Payouts {
-			if !s.Payouts[i].State.Final() {
+			p := &s.Payouts[i]
+			if !p.State.Final() || p.Receipt != nil && p.Receipt.Withheld {
 				return false
 			}
 		}

@@ -33,7 +33,7 @@ const (
 	Start    Event = "start"    // partner: session/start/payout
 	Ready    Event = "ready"    // us: checked, the money is held, the partner may confirm
 	Proceed  Event = "proceed"  // us: checked and held in a project that does not confirm
-	Verified Event = "verified" // rail: the FPS recipient is known; no money is moved
+	Verified Event = "verified" // rail: the FPS recipient is known; tax service: the receipt is made; no money is moved
 	Refuse   Event = "refuse"   // us: the check, the balance or the deadline says no
 	Confirm  Event = "confirm"  // partner: session/confirm
 	Cancel   Event = "cancel"   // partner: session/cancel

@@ -92,6 +92,7 @@ type Store interface {
 	Tokens
 	Statements
 	NPD
+	Incomes
 
 	// Projects reads all projects by ID.
 	Projects(ctx context.Context) ([]partner.Project, error)
@@ -170,6 +171,7 @@ const (
 	// A rail's name of a statement, and the end of taking it in; without a project.
 	ScopeStatement     = "statement"
 	ScopeStatementDone = "statement_done"
+	ScopeReceipt       = "receipt" // what a comparison of receipts has found, and the days that were compared; without a project
 )
 
 // KeyRecord is a burnt idempotency key. It never expires.
@@ -192,6 +194,9 @@ const (
 	TaskExpire TaskKind = "expire" // end what nobody confirmed
 	TaskSend   TaskKind = "send"   // commit the intent and call the rail
 	TaskQuery  TaskKind = "query"  // ask the rail what became of it
+
+	TaskClear   TaskKind = "clear"   // ask the tax service about the person, before anything else
+	TaskReceipt TaskKind = "receipt" // register income, cancel its receipt, give back what was reserved
 )
 
 // TaskKey names a task: one of each kind per payout.
@@ -259,6 +264,9 @@ type Reads struct {
 	Items    []ItemKey
 	Public   []PublicKey
 	NPD      []NPDKey
+	Incomes  []IncomeKey
+	// Reservations are read without a lock: who changes one has named its income.
+	Reservations []ReservationKey
 }
 
 // Rows is what was found; what is not in a map does not exist.
@@ -273,6 +281,9 @@ type Rows struct {
 	Items  map[ItemKey]vault.Item
 	Public map[PublicKey]*vault.Public
 	NPD    map[NPDKey]NPDRequest
+
+	Incomes      map[IncomeKey]Income
+	Reservations map[ReservationKey]Reservation
 }
 
 // Changes is the sum of what the commands of a batch change.
@@ -305,13 +316,18 @@ type Changes struct {
 	Statements  []Statement
 	Lines       []StatementLine
 	Differences []Difference // new
+	// Incomes are new, with Revision 0, or changed, with the Revision that was
+	// loaded. Reservations are new or changed, by key; of one only State, Receipt
+	// and EarnedAt change.
+	Incomes      []Income
+	Reservations []Reservation
 }
 
 // Empty reports whether there is nothing to write.
 func (c *Changes) Empty() bool {
 	return len(c.Keys)+len(c.Sessions)+len(c.Books)+len(c.Entries)+len(c.Attempts)+len(c.Cards)+len(c.Events)+
 		len(c.Deliveries)+len(c.Tasks)+len(c.TasksDone)+len(c.Alarms)+len(c.Items)+len(c.Public)+len(c.NPD)+len(c.Acts)+
-		len(c.Statements)+len(c.Lines)+len(c.Differences) == 0
+		len(c.Statements)+len(c.Lines)+len(c.Differences)+len(c.Incomes)+len(c.Reservations) == 0
 }
 
 // Snapshot reads one state of the database as streams. Each is ordered by the
@@ -329,7 +345,13 @@ type Snapshot interface {
 
 	StatementsOfSnapshot
 
-	// Card and Item read one row, as the methods of Store do.
+	// Incomes and Reservations are of all projects, by INN, Year and, of
+	// reservations, Payout.
+	Incomes(ctx context.Context) iter.Seq2[Income, error]
+	Reservations(ctx context.Context) iter.Seq2[Reservation, error]
+
+	// Card, Item and Reservation read one row; of the first two as the methods of Store do.
 	Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed, error)
 	Item(ctx context.Context, k ItemKey) (vault.Item, error)
+	Reservation(ctx context.Context, k ReservationKey) (Reservation, error)
 }

@@ -120,12 +120,15 @@ func appendPayout(b []byte, o *session.Payout, v session.Version, p *partner.Pro
 		b = appendName(b, namesOf[v].details)
 		b = appendInstrument(b, o.Details.Instrument)
 	}
+	if o.Details.Fiscal != nil {
+		b = appendFiscal(b, o.Details.Fiscal, o.Receipt)
+	}
 	if a := o.Amount(); a != nil {
 		b = appendAmount(b, amountDetails, *a)
 		if o.Quote != nil && p != nil && p.ShowRates {
 			b = appendQuote(b, *o.Details.Amount, o.Quote)
 		}
-		if p != nil && p.ShowFees && o.Failure == nil && a.Currency == money.RUB { // nobody is charged for a payout that failed
+		if p != nil && p.ShowFees && o.Failure == nil && o.Moves() && a.Currency == money.RUB { // nobody is charged for a payout that failed
 			b = appendFees(b, *a, o.Fee)
 		}
 	}

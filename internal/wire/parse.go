@@ -4,6 +4,7 @@ import (
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/money"
 )
 
 // Parse reads the body of an operation: fault.Invalid with every violation and
@@ -32,15 +33,18 @@ func Parse(op Op, v session.Version, p *partner.Project, body []byte) (Request, 
 	}
 	var r Request
 	switch op {
-	case OpCreate, OpInit: // a session_id is a relic of old examples (core §3.3)
+	case OpCreate, OpInit, OpInitFiscal: // a session_id is a relic of old examples (core §3.3)
 		d.details(&r, op, v, p)
-	case OpStart:
+	case OpStart, OpStartFiscal:
 		r.Session = d.session(true)
 		d.details(&r, op, v, p)
+	case OpFiscal:
+		r.Session = d.session(true)
+		d.alone(&r, p)
 	case OpVerify: // the published SDK may leave the session out (core §7 no. 17)
 		r.Session = d.session(false)
 		d.details(&r, op, v, p)
-	case OpStatus, OpConfirm, OpCancel:
+	case OpStatus, OpConfirm, OpCancel, OpFiscalCancel:
 		r.Session = d.session(true)
 	case OpBalance:
 		d.required(root, "request_datetime", timeForm)
@@ -82,25 +86,45 @@ func (d *document) details(r *Request, op Op, v session.Version, p *partner.Proj
 	r.Details.Customer = d.customer()
 	r.Details.Metadata = d.metadata()
 
-	// A payout whose receipt is silently left out would break the law for the
-	// partner, so it is not made.
-	if at := d.member(root, fiscalization); at != absent && d.object(at) && d.nodes[at].first != absent {
-		d.refuse(at, "payouts with a tax receipt are not offered by this server")
+	if op == OpStartFiscal || op == OpInitFiscal {
+		r.Details.Fiscal = d.fiscal(p)
+	} else if at := d.member(root, fiscalization); at != absent && d.object(at) && d.nodes[at].first != absent {
+		// A payout whose receipt is silently left out would break the law for the
+		// partner, so it is not made.
+		d.refuse(at, "is taken by session/start/payout/fiscalization and session/init/payout/fiscalization")
 	}
 
 	sent := func(name string) bool { return d.member(root, name) != absent }
-	if op == OpVerify || op == OpInit {
+	whole := op == OpInit || op == OpInitFiscal
+	if op == OpVerify || whole {
 		if !sent("payout_details") && !sent("payment_method") {
 			d.missing(root, namesOf[v].details)
 		}
 	}
-	if op == OpInit && !sent(amountDetails) {
+	if whole && !sent(amountDetails) {
 		d.missing(root, amountDetails)
 	}
-	if op == OpInit || op == OpVerify && !sent("session_id") {
-		if i := r.Details.Instrument; i != nil && needsName(i) && r.Details.Recipient == "" && !d.violated(recipientName) {
+	if whole || op == OpVerify && !sent("session_id") {
+		if i := r.Details.Instrument; i != nil && (needsName(i) || r.Details.Fiscal != nil && i.Account == nil) && r.Details.Recipient == "" && !d.violated(recipientName) {
 			d.violate(recipientName, nameRequired)
 		}
+	}
+}
+
+// alone reads a receipt without a payout (wire reference, extensions §3.8). The
+// instrument that may come with it moves no money here, so it is looked at and
+// not kept.
+func (d *document) alone(r *Request, p *partner.Project) {
+	var unused Request
+	d.instrument(OpStart, p, &unused)
+	if r.Details.Amount = d.amount(); r.Details.Amount != nil && r.Details.Amount.Currency != "" && r.Details.Amount.Currency != money.RUB {
+		d.violate(amountDetails+".currency", mustBeRub)
+	}
+	r.Details.Participants, r.Details.Recipient = d.participants()
+	r.Details.Customer = d.customer()
+	r.Details.Metadata = d.metadata()
+	if r.Details.Fiscal = d.fiscal(p); r.Details.Fiscal != nil {
+		r.Details.Fiscal.Alone = true
 	}
 }
 
@@ -110,13 +134,16 @@ func (d *document) details(r *Request, op Op, v session.Version, p *partner.Proj
 func Complete(v session.Version, details session.Details) error {
 	var d document
 	i := details.Instrument
+	if f := details.Fiscal; f != nil && f.Alone {
+		return nil
+	}
 	if i == nil {
 		d.violate(namesOf[v].details, isRequired)
 	}
 	if details.Amount == nil && (i == nil || i.FPS == nil || !i.FPS.Verify) {
 		d.violate(amountDetails, isRequired)
 	}
-	if i != nil && needsName(i) && details.Recipient == "" {
+	if i != nil && (needsName(i) || details.Fiscal != nil) && details.Recipient == "" {
 		d.violate(recipientName, nameRequired)
 	}
 	return d.err()

@@ -40,10 +40,19 @@ const (
 	OpRead      Op = "npd/notifications/read"
 	OpDelivered Op = "npd/notifications/mark_as_delivered"
 	OpUpdate    Op = "npd/notifications/update"
+
+	OpStartFiscal  Op = "session/start/payout/fiscalization"
+	OpInitFiscal   Op = "session/init/payout/fiscalization"
+	OpFiscal       Op = "fiscalization"
+	OpFiscalCancel Op = "fiscalization/cancel"
 )
 
 // Ops lists all operations.
-var Ops = []Op{OpCreate, OpStart, OpInit, OpStatus, OpConfirm, OpCancel, OpVerify, OpBalance, OpBanks, OpToken, OpInfo, OpTokenize, OpElements, OpCalculate, OpNPDCheck, OpNPDPerson, OpNPDStatus, OpNotices, OpRead, OpDelivered, OpUpdate}
+var Ops = []Op{
+	OpCreate, OpStart, OpInit, OpStatus, OpConfirm, OpCancel, OpVerify, OpBalance, OpBanks, OpToken, OpInfo, OpTokenize,
+	OpElements, OpCalculate, OpNPDCheck, OpNPDPerson, OpNPDStatus, OpNotices, OpRead, OpDelivered, OpUpdate, OpStartFiscal,
+	OpInitFiscal, OpFiscal, OpFiscalCancel,
+}
 
 // Request is what a body said, checked.
 type Request struct {

@@ -10,6 +10,7 @@ import (
 	"github.com/payoutd/payoutd/internal/rate"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/money"
+	"github.com/payoutd/payoutd/tax"
 )
 
 // details is the stored form of session.Details. What the partner sent stands
@@ -21,6 +22,7 @@ type details struct {
 	Participants string                 `json:"participants,omitzero"`
 	Customer     string                 `json:"customer,omitzero"`
 	Metadata     string                 `json:"metadata,omitzero"`
+	Fiscal       *session.Fiscal        `json:"fiscal,omitzero"`
 }
 
 // EncodeDetails returns "" for details that say nothing.
@@ -32,6 +34,7 @@ func EncodeDetails(d session.Details) (string, error) {
 		Participants: string(d.Participants),
 		Customer:     string(d.Customer),
 		Metadata:     string(d.Metadata),
+		Fiscal:       d.Fiscal,
 	}
 	if doc == (details{}) {
 		return "", nil
@@ -56,6 +59,7 @@ func DecodeDetails(text []byte) (session.Details, error) {
 		Participants: raw(doc.Participants),
 		Customer:     raw(doc.Customer),
 		Metadata:     raw(doc.Metadata),
+		Fiscal:       doc.Fiscal,
 	}, nil
 }
 
@@ -83,6 +87,7 @@ type progress struct {
 	SentAt     int64                   `json:"sent_at,omitzero"`
 	FinishedAt int64                   `json:"finished_at,omitzero"`
 	Refunds    []refund                `json:"refunds,omitzero"`
+	Receipt    *receipt                `json:"receipt,omitzero"`
 }
 
 // refund is the stored form of session.Refund.
@@ -95,6 +100,41 @@ type refund struct {
 	At         int64                `json:"at"`
 	CreatedAt  int64                `json:"created_at"`
 	FinishedAt int64                `json:"finished_at,omitzero"`
+}
+
+// receipt is the stored form of session.Receipt.
+type receipt struct {
+	State    session.ReceiptState `json:"state"`
+	Cleared  bool                 `json:"cleared,omitzero"`
+	Reserved int                  `json:"reserved,omitzero"`
+	Year     int                  `json:"year,omitzero"`
+	EarnedAt int64                `json:"earned_at,omitzero"`
+	Message  tax.Message          `json:"message,omitzero"`
+	Denied   tax.Refusal          `json:"denied,omitzero"`
+	Reason   tax.Reason           `json:"reason,omitzero"`
+	ID       string               `json:"id,omitzero"`
+	Link     string               `json:"link,omitzero"`
+	Withheld bool                 `json:"withheld,omitzero"`
+	Alarms   int                  `json:"alarms,omitzero"`
+}
+
+func encodeReceipt(r *session.Receipt) *receipt {
+	if r == nil {
+		return nil
+	}
+	return &receipt{
+		r.State, r.Cleared, r.Reserved, r.Year, Micros(r.EarnedAt), r.Message, r.Denied, r.Reason, r.ID, r.Link, r.Withheld, r.Alarms,
+	}
+}
+
+func (r *receipt) decode() *session.Receipt {
+	if r == nil {
+		return nil
+	}
+	return &session.Receipt{
+		State: r.State, Cleared: r.Cleared, Reserved: r.Reserved, Year: r.Year, EarnedAt: Instant(r.EarnedAt), Message: r.Message,
+		Denied: r.Denied, Reason: r.Reason, ID: r.ID, Link: r.Link, Withheld: r.Withheld, Alarms: r.Alarms,
+	}
 }
 
 // quote is the stored form of session.Quote; times are in microseconds.
@@ -145,6 +185,7 @@ func EncodeProgress(p *session.Payout) (string, error) {
 		SentAt:     Micros(p.SentAt),
 		FinishedAt: Micros(p.FinishedAt),
 		Refunds:    refunds,
+		Receipt:    encodeReceipt(p.Receipt),
 	})
 	return string(b), err
 }
@@ -161,6 +202,7 @@ func DecodeProgress(text []byte, p *session.Payout) error {
 	p.Info, p.Failure = doc.Info, doc.Failure
 	p.UnclearAt, p.Alarmed = Instant(doc.UnclearAt), doc.Alarmed
 	p.SentAt, p.FinishedAt = Instant(doc.SentAt), Instant(doc.FinishedAt)
+	p.Receipt = doc.Receipt.decode()
 	p.Refunds = nil
 	for _, r := range doc.Refunds {
 		p.Refunds = append(p.Refunds, session.Refund{

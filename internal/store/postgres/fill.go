@@ -64,6 +64,8 @@ func (s *Store) Fill(ctx context.Context, c *store.Changes) error {
 		}
 		writeLines(b, c.Lines)
 		writeDifferences(b, c.Differences)
+		writeIncomes(b, c.Incomes)
+		writeReservations(b, c.Reservations)
 		return t.commit(ctx, b, of)
 	})
 	if lost, ok := errors.AsType[*lostError](err); ok {

@@ -50,6 +50,8 @@ type wanted struct {
 	items            []store.ItemKey
 	public           []store.PublicKey
 	npd              []store.NPDKey
+	incomes          []store.IncomeKey
+	reservations     []store.ReservationKey
 }
 
 func want(r store.Reads) wanted {
@@ -62,11 +64,14 @@ func want(r store.Reads) wanted {
 		items:    distinct(r.Items, compareItems),
 		public:   distinct(r.Public, comparePublic),
 		npd:      distinct(r.NPD, compareNPD),
+
+		incomes:      distinct(r.Incomes, compareIncomes),
+		reservations: distinct(r.Reservations, compareReservations),
 	}
 }
 
 func (w *wanted) nothing() bool {
-	return len(w.outbox)+len(w.books)+len(w.keys)+len(w.items)+len(w.public)+len(w.npd) == 0
+	return len(w.outbox)+len(w.books)+len(w.keys)+len(w.items)+len(w.public)+len(w.npd)+len(w.incomes)+len(w.reservations) == 0
 }
 
 // distinct sorts a copy of keys and drops the repeated ones.
@@ -94,6 +99,9 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 		Items:    make(map[store.ItemKey]vault.Item),
 		Public:   make(map[store.PublicKey]*vault.Public),
 		NPD:      make(map[store.NPDKey]store.NPDRequest),
+
+		Incomes:      make(map[store.IncomeKey]store.Income),
+		Reservations: make(map[store.ReservationKey]store.Reservation),
 	}
 	if w.nothing() {
 		return rows, nil
@@ -151,6 +159,7 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 	queueItems(b, w.items, rows)
 	queuePublic(b, w.public, rows)
 	queueNPD(b, w.npd, rows)
+	queueIncomes(b, w, rows)
 	if err := t.send(ctx, b); err != nil {
 		return nil, err
 	}

@@ -21,7 +21,10 @@ import (
 var wholeInstallation = []string{"nodes", "projects", "projects_revision", "settings", "statement_differences", "statements"}
 
 // secondary are the indexes that are no key: each costs every write.
-var secondary = []string{"acts_newest", "alarms_newest", "batches_by_id", "events_due", "items_by_lookup", "items_wipe", "npd_requests_end", "public_tokens_by_lookup", "public_tokens_end", "statements_by_number", "tasks_due"}
+var secondary = []string{
+	"acts_newest", "alarms_newest", "batches_by_id", "events_due", "items_by_lookup", "items_wipe", "npd_requests_end",
+	"public_tokens_by_lookup", "public_tokens_end", "reservations_earned", "statements_by_number", "tasks_due",
+}
 
 // A rule of the schema is a query for what breaks it; $1 are the tables above.
 // Without these the tables could not be spread over machines by project, or a
@@ -30,10 +33,10 @@ var schemaRules = []struct{ name, breaches string }{
 	{"every table has a primary key", `SELECT c.relname::text FROM pg_class c
 		WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND c.relname <> ALL ($1) AND c.relname <> 'goose_db_version'
 		AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)`},
-	{"the project, or the partner, is first in every unique key", `SELECT i.indexrelid::regclass::text FROM pg_index i
+	{"the project, partner or person is first in every unique key", `SELECT i.indexrelid::regclass::text FROM pg_index i
 		JOIN pg_class c ON c.oid = i.indrelid JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
 		WHERE c.relnamespace = 'public'::regnamespace AND i.indisunique AND c.relname <> ALL ($1) AND c.relname <> 'goose_db_version'
-		AND a.attname <> CASE c.relname WHEN 'items' THEN 'partner' ELSE 'project' END`},
+		AND a.attname <> CASE c.relname WHEN 'items' THEN 'partner' WHEN 'incomes' THEN 'inn' WHEN 'reservations' THEN 'inn' ELSE 'project' END`},
 	{"no foreign keys", `SELECT conname::text FROM pg_constraint
 		WHERE contype = 'f' AND connamespace = 'public'::regnamespace AND $1::text[] IS NOT NULL`},
 	{"no triggers", `SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal AND $1::text[] IS NOT NULL`},
@@ -103,7 +106,7 @@ func TestSchemaRulesFind(t *testing.T) {
 		`CREATE INDEX slow ON child (at)`)
 	found, indexes := breaches(t, connect(t, url))
 	for rule, want := range map[string]string{
-		"every table has a primary key": "free", "the project, or the partner, is first in every unique key": "numbered_pkey", "no foreign keys": "parent",
+		"every table has a primary key": "free", "the project, partner or person is first in every unique key": "numbered_pkey", "no foreign keys": "parent",
 		"no triggers": "pulled", "no sequences": "counter", "defaults are constants": "child.at", "documents are text": "searched.doc",
 		"names in keys compare byte by byte": "searched_pkey", "no column without a value": "searched.note",
 	} {
@@ -162,6 +165,11 @@ func TestHotStatementsLookUp(t *testing.T) {
 		{"read a statement", selectStatement, []string{"statements_by_number (number)"}},
 		{"read differences", selectDifferences, []string{"statement_differences_pkey (statement)"}},
 		{"read lines of statements", linesAbout, []string{"statement_lines_pkey (project, rail, reference)"}},
+		{"load incomes", loadIncomes, []string{"incomes_pkey (inn, year)"}},
+		{"load reservations", loadReservations, []string{"reservations_pkey (inn, year, payout)"}},
+		{"read income", selectIncome, []string{"incomes_pkey (inn, year)"}},
+		{"read reservations", selectEarned, []string{"reservations_earned (earned_at)"}},
+		{"update incomes", updateIncomes, []string{"incomes_pkey (inn, year)"}},
 		{"update sessions", updateSessions, []string{sessionsKey}},
 		{"update payouts", updatePayouts, []string{"payouts_pkey (project, session, no)"}},
 		{"update events", updateEvents, []string{eventKey}},

@@ -140,6 +140,8 @@ func (t *transaction) write(ctx context.Context, c *store.Changes) error {
 	}
 	writeLines(b, c.Lines)
 	writeDifferences(b, c.Differences)
+	writeIncomes(b, c.Incomes)
+	writeReservations(b, c.Reservations)
 	if t.store.commits.Add(1)%forgetEvery == 0 {
 		b.Queue(forgetBatches, int64(c.Batch)-keepBatches, 2*forgetEvery)
 	}
@@ -181,8 +183,10 @@ func home(c *store.Changes) id.Project {
 		return c.Acts[0].Project
 	case len(c.Lines) > 0:
 		return c.Lines[0].Project
+	case len(c.Reservations) > 0:
+		return c.Reservations[0].Project
 	default:
-		return "" // a statement belongs to none
+		return "" // a statement belongs to none, nor does an income
 	}
 }
 

@@ -111,6 +111,8 @@ func (w *writer) write(c *store.Changes) error {
 		each(c.Statements, w.writeStatement),
 		each(c.Lines, w.writeLine),
 		each(c.Differences, w.writeDifference),
+		each(c.Incomes, w.writeIncome),
+		each(c.Reservations, w.writeReservation),
 	)
 }
 

@@ -38,6 +38,9 @@ func (w *writer) load(reads store.Reads) (*store.Rows, error) {
 		Items:    make(map[store.ItemKey]vault.Item),
 		Public:   make(map[store.PublicKey]*vault.Public),
 		NPD:      make(map[store.NPDKey]store.NPDRequest),
+
+		Incomes:      make(map[store.IncomeKey]store.Income),
+		Reservations: make(map[store.ReservationKey]store.Reservation),
 	}
 	if err := w.loadSessions(reads.Sessions, rows); err != nil {
 		return nil, failed(err, "read the sessions of a batch")
@@ -68,6 +71,9 @@ func (w *writer) load(reads store.Reads) (*store.Rows, error) {
 	}
 	if err := w.loadNPD(reads.NPD, rows); err != nil {
 		return nil, failed(err, "read the requests to the tax service of a batch")
+	}
+	if err := w.loadIncomes(reads, rows); err != nil {
+		return nil, failed(err, "read the incomes of a batch")
 	}
 	return rows, nil
 }

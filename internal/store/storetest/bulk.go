@@ -20,6 +20,7 @@ import (
 	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/webhook"
 	"github.com/payoutd/payoutd/money"
+	"github.com/payoutd/payoutd/tax"
 )
 
 // RunBulk checks what an engine does with whole tables; open returns an empty
@@ -77,7 +78,7 @@ func fillIsGuarded(t *testing.T, open func(*testing.T) store.Bulk) {
 			changes.Alarms[0].ID++
 			c.does(changes)
 			changes.Entries, changes.Attempts, changes.Cards, changes.Events, changes.Deliveries, changes.Tasks = nil, nil, nil, nil, nil, nil
-			changes.Items, changes.Public, changes.NPD, changes.Acts = nil, nil, nil, nil
+			changes.Items, changes.Public, changes.NPD, changes.Acts, changes.Incomes, changes.Reservations = nil, nil, nil, nil, nil, nil
 			changes.Statements, changes.Lines, changes.Differences = nil, nil, nil
 			if err := s.Fill(t.Context(), changes); fault.CodeOf(err) != fault.Internal {
 				t.Errorf("error %v, want code %s", err, fault.Internal)
@@ -381,6 +382,7 @@ func (h *history) changes(t testing.TB, rows *store.Rows) *store.Changes {
 	c.Items, c.Public, c.Acts = []vault.Item{item, wiped}, []*vault.Public{&public}, []store.Act{act}
 	h.statement(c)
 	c.NPD = []store.NPDRequest{asked}
+	h.receipt(c)
 	c.Alarms = append(c.Alarms, store.Alarm{
 		ID: h.next(), Project: historyProject, Session: c.Sessions[1].ID, Kind: "late", Text: "a text \x00 of theirs", At: noon,
 	})
@@ -401,6 +403,34 @@ func (h *history) statement(c *store.Changes) {
 	})
 	c.Differences = append(c.Differences, store.Difference{
 		Statement: of.Number, No: 1, Kind: store.Extra, Line: 1, Reference: "po_1", RailID: "B-1", Theirs: amount, Text: "their 'text'", At: noon,
+	})
+}
+
+// receipt adds a receipt without a payout that is being registered.
+func (h *history) receipt(c *store.Changes) {
+	p := session.Payout{
+		ID: id.Payout(h.next()), State: session.Checking, CreatedAt: noon,
+		Details: session.Details{
+			Amount: &money.Amount{Minor: historyMinor, Currency: money.RUB},
+			Fiscal: &session.Fiscal{
+				INN: may.INN, Services: []tax.Item{{Name: "Доставка", Amount: money.Amount{Minor: historyMinor / 2, Currency: money.RUB}, Quantity: 2}},
+				Payer: tax.Payer{Type: tax.PayerLegal, INN: "7704123450", Name: "ООО Север"}, Alone: true,
+			},
+		},
+		Receipt: &session.Receipt{
+			State: session.Registering, Cleared: true, Reserved: may.Year, Year: may.Year, EarnedAt: noon, Message: "m-17", Alarms: 1,
+		},
+	}
+	p.Reference = p.ID.String()
+	s := &session.Session{
+		Project: historyProject, ID: id.Session(h.next()), Version: 1, State: p.State, CreatedAt: noon, UpdatedAt: noon, Payouts: []session.Payout{p},
+	}
+	c.Sessions = append(c.Sessions, s)
+	c.Tasks = append(c.Tasks, task(s, store.TaskReceipt, noon))
+	c.Incomes = append(c.Incomes, store.Income{IncomeKey: may, Asked: historyMinor})
+	c.Reservations = append(c.Reservations, store.Reservation{
+		ReservationKey: store.ReservationKey{IncomeKey: may, Payout: p.ID}, Project: s.Project, Session: s.ID,
+		Minor: historyMinor, State: store.ReservationAsked, EarnedAt: noon,
 	})
 }
 

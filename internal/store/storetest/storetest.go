@@ -93,6 +93,10 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"StatementsInOrder", statementsInOrder},
 		{"LinesAboutPayments", linesAboutPayments},
 		{"MovementsOfAPeriod", movementsOfAPeriod},
+		{"IncomeRoundTrip", incomeRoundTrip},
+		{"ReservationsGoByKey", reservationsGoByKey},
+		{"ReservationsByDay", reservationsByDay},
+		{"OneLimitForMany", oneLimitForMany},
 
 		{"SnapshotIsOneState", snapshotIsOneState},
 		{"SnapshotOrder", snapshotOrder},
