@@ -234,7 +234,7 @@ func (l *lab) open() {
 	if err != nil {
 		l.Fatal(err)
 	}
-	var s store.Store = opened
+	s := opened
 	if l.wrap != nil {
 		s = l.wrap(s)
 	}

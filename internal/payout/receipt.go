@@ -344,9 +344,9 @@ type room int
 
 const (
 	fits   room = iota // it is reserved, now or before
-	full                  // the limit would be exceeded
-	cloudy                // that can't be said: the tax service's figure may have or not have what was under way
-	past                  // the payout has ended, and the reservation with it
+	full               // the limit would be exceeded
+	cloudy             // that can't be said: the tax service's figure may have or not have what was under way
+	past               // the payout has ended, and the reservation with it
 )
 
 func (r *reserve) reads(names *store.Reads) {
