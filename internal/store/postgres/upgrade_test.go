@@ -114,9 +114,11 @@ func rewrite(conn *pgx.Conn, kept map[string]storetest.Rows, values map[string][
 	}
 	for _, name := range slices.Sorted(maps.Keys(kept)) {
 		columns := kept[name].Columns
-		owner := slices.Index(columns, "partner") // the first of the key, where there is one
-		if owner < 0 {
-			owner = slices.Index(columns, "project")
+		owner := -1 // the first of the key
+		for _, name := range []string{"partner", "inn", "project"} {
+			if owner = slices.Index(columns, name); owner >= 0 {
+				break
+			}
 		}
 		if owner < 0 || slices.Contains(wholeInstallation, name) {
 			continue
