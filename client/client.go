@@ -275,11 +275,14 @@ type requestBody struct {
 	Information  json.RawMessage `json:"confirm_information,omitempty"`
 }
 
-func (c *Client) body(session string, r Request) requestBody {
+func (c *Client) body(session string, r Request) requestBody { return c.named(c.version, session, r) }
+
+// named is the body in the names of a version.
+func (c *Client) named(version int, session string, r Request) requestBody {
 	b := requestBody{
 		Session: session, Amount: r.Amount, Participants: r.Participants, Customer: r.Customer, Fiscal: r.Fiscal, Metadata: r.Metadata,
 	}
-	if c.version == 1 {
+	if version == 1 {
 		b.Method = r.Details
 	} else {
 		b.Details = r.Details
@@ -294,6 +297,10 @@ type answer struct {
 	Session     *Session        `json:"session"`
 	Information json.RawMessage `json:"confirm_information"`
 	Wallets     []Balance       `json:"wallets"`
+	Balance     *struct {
+		Current int64 `json:"current_balance"`
+	} `json:"balance"`
+	Method      *Statement      `json:"method"`
 	Banks       []Bank          `json:"banks"`
 	PublicToken string          `json:"public_token"`
 	Token       string          `json:"token"`
@@ -316,12 +323,16 @@ func (c *Client) session(ctx context.Context, op string, body requestBody, optio
 
 // sessionIn is session in a version that alone has the operation.
 func (c *Client) sessionIn(ctx context.Context, version int, op string, body requestBody, options []CallOption) (Session, error) {
-	a, err := c.call(ctx, http.MethodPost, fmt.Sprintf("/api/v%d/%s", version, op), body, options)
+	return c.sessionAt(ctx, fmt.Sprintf("/api/v%d/%s", version, op), body, options)
+}
+
+func (c *Client) sessionAt(ctx context.Context, path string, body any, options []CallOption) (Session, error) {
+	a, err := c.call(ctx, http.MethodPost, path, body, options)
 	if err != nil {
 		return Session{}, err
 	}
 	if a.Session == nil {
-		return Session{}, &Error{CodeUnreadable, op + ": an answer without a session", http.StatusOK}
+		return Session{}, &Error{CodeUnreadable, path + ": an answer without a session", http.StatusOK}
 	}
 	a.Session.ConfirmInformation = a.Information
 	a.Session.Replayed = a.replayed

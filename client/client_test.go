@@ -168,6 +168,25 @@ func TestRequests(t *testing.T) {
 			_, err := c.Balance(ctx)
 			return err
 		}, "POST", "/api/v1/wallet/balance", `{"request_datetime":"2026-03-02T09:20:00Z"}`},
+		{"create from a settlement account", 2, func(ctx context.Context, c *client.Client) error {
+			_, err := c.CreateFrom(ctx, client.FromSettlement, client.Request{Details: client.ToWallet("1")})
+			return err
+		}, "POST", "/api/v1/session/create/rko", `{"payment_method":{"type":"wallet","wallet":{"type":"yoomoney","yoomoney":{"account":"1"}}}}`},
+		{"start from an escrow account", 2, func(ctx context.Context, c *client.Client) error {
+			_, err := c.StartPayoutFrom(ctx, client.FromEscrow, "ps_1", client.Request{
+				Participants: &client.Participants{Sender: &client.Person{Account: "40701810200000000131"}},
+			})
+			return err
+		}, "POST", "/api/v1/session/start/payout/nominal", `{"session_id":"ps_1","participant_details":{"sender":{"account":"40701810200000000131"}}}`},
+		{"init from a settlement account", 2, func(ctx context.Context, c *client.Client) error {
+			_, err := c.InitPayoutFrom(ctx, client.FromSettlement, toCard)
+			return err
+		}, "POST", "/api/v2/session/init/payout/rko", `{"payout_details":` + card + `,` + rest + `}`},
+		{"init several", 1, func(ctx context.Context, c *client.Client) error {
+			_, err := c.InitPayouts(ctx, []client.Request{toCard, {Details: client.ToCardToken("91ab")}})
+			return err
+		}, "POST", "/api/v2/session/multi/init", `{"payout_list":[{"payout_details":` + card + `,` + rest +
+			`},{"payout_details":{"type":"card","card":{"type":"tokenized_card","tokenized_card":{"token":"91ab"}}}}]}`},
 		{"banks", 2, func(ctx context.Context, c *client.Client) error {
 			_, err := c.FPSBanks(ctx)
 			return err
@@ -295,6 +314,29 @@ func TestBalanceAndBanks(t *testing.T) {
 	banks, err := c.FPSBanks(t.Context())
 	if want := []client.Bank{{ID: "100000000131", Eng: "Example Bank One", Rus: "Пример Банк Один"}}; err != nil || !reflect.DeepEqual(banks, want) {
 		t.Errorf("%+v, %v", banks, err)
+	}
+}
+
+func TestReports(t *testing.T) {
+	url, last := serve(t, 200, `{"status":"ok","account_number":"40702810900000000131","account_currency":"RUB","balance":{"current_balance":13100}}`)
+	balance, err := open(t, url).AccountBalance(t.Context(), "40702810900000000131")
+	if err != nil || balance != 13100 || last().path != "/api/v1/report/account_balance" || last().body != `{"account_number":"40702810900000000131"}` {
+		t.Errorf("balance %d, %v after %+v", balance, err, last())
+	}
+	if _, err := open(t, url).AccountStatement(t.Context(), "1", time.Now()); err == nil {
+		t.Error("an answer without a statement was read as one")
+	}
+	url, last = serve(t, 200, `{"status":"ok","method":{"name":"account_statement","total_turnover":{"debet":100,"credit":5},"total_balance":{"opening":200,"closing":105},
+"transactions":[{"amount":100,"currency":"RUB","payment_date":"2026-03-02","bank_system_id":"4","session_id":"ps_1","purpose":"p","counter_party":{"name":"n"},"type":"debet"}]}}`)
+	s, err := open(t, url).AccountStatement(t.Context(), "40702810900000000131", time.Date(2026, 3, 2, 23, 0, 0, 0, time.FixedZone("MSK", 3*3600)))
+	if err != nil || s.Balance.Closing != 105 || s.Turnover.Debit != 100 || len(s.Transactions) != 1 || s.Transactions[0].CounterParty.Name != "n" {
+		t.Errorf("statement %+v, %v", s, err)
+	}
+	if want := `{"account_number":"40702810900000000131","date_from":"2026-03-02","date_to":"2026-03-02"}`; last().body != want {
+		t.Errorf("sent %s, want %s", last().body, want)
+	}
+	if _, err := open(t, url).AccountBalance(t.Context(), "1"); err == nil {
+		t.Error("an answer without a balance was read as one")
 	}
 }
 

@@ -86,6 +86,15 @@ type Verdict struct {
 	Refused Code
 	// Text says why in words, for the partner.
 	Text string
+	// Bank is the recipient's, of a possible payout to an account; empty where the
+	// rail does not know it.
+	Bank Bank
+}
+
+// Bank is a bank of a recipient.
+type Bank struct {
+	Name          string
+	Correspondent string // its account with the Bank of Russia, 20 digits
 }
 
 // Status is what is known of a payment.

@@ -14,6 +14,7 @@ type depositCommand struct {
 	Project   string `arg:"" help:"Name of the project."`
 	Amount    string `arg:"" help:"Amount in major units, such as 1000000.00."`
 	Currency  string `arg:"" help:"Currency: rub."`
+	Account   string `placeholder:"NUMBER" help:"Account of the project's own that the money is on; its balance without it."`
 	Reference string `placeholder:"R" help:"Booked once, however often it is sent; such as the number of the payment order. Without it one is made up and printed first: repeat a command that was cut off with that."`
 }
 
@@ -30,7 +31,7 @@ func (c *depositCommand) Run(ctx context.Context, p *program, g *global) error {
 			c.Reference = "shell-" + strings.ToLower(rand.Text())
 			p.printf("reference: %s\n", c.Reference) // before anything can be lost
 		}
-		done, err := desk.Deposit(ctx, admin.DepositRequest{Project: name, Amount: amount, Reference: c.Reference})
+		done, err := desk.Deposit(ctx, admin.DepositRequest{Project: name, Amount: amount, Reference: c.Reference, Account: c.Account})
 		switch {
 		case err != nil:
 			return err

@@ -109,7 +109,7 @@ func open(ctx context.Context, f folder, log *slog.Logger, why purpose) (_ *inst
 	}
 	if why.simulated {
 		options.Rails, options.Sandbox, options.QueryGapMax = i.world.Rails(), true, sandboxQueryGap
-		options.Rates, options.Tax = sandbox.Rates(i.clock), i.world.Tax()
+		options.Rates, options.Tax, options.Accounts = sandbox.Rates(i.clock), i.world.Tax(), sandboxAccounts
 	}
 	if why.rates.Rates != "" {
 		if options.Rates, err = rate.NewFeed(rate.FeedOptions{

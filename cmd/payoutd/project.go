@@ -24,6 +24,8 @@ type projectCommand struct {
 	Show   projectShowCommand   `cmd:"" help:"Show a project: settings, keys, balances."`
 	Set    projectSetCommand    `cmd:"" help:"Change settings of a project; they hold at once."`
 	Key    projectKeyCommand    `cmd:"" help:"Public keys that may sign for a project."`
+
+	Account projectAccountCommand `cmd:"" help:"Accounts of a project's own that it pays from."`
 }
 
 // settingFlags are the settings of a project; a flag that is left out changes
@@ -319,6 +321,9 @@ func (p *program) showProject(q admin.Project) error {
 		row("clearing", q.Balance.Clearing+" rub")
 		row("fees taken", q.Balance.Fees+" rub")
 		row("suspense", q.Balance.Suspense+" rub")
+		for _, a := range q.Accounts {
+			row(a.Type+" account", a.Number+" "+a.Balance.Available+" rub, "+a.Balance.Held+" rub held")
+		}
 		row("--webhook", orNone(*s.Webhook))
 		row("--allow-private-webhooks", *s.AllowPrivateWebhooks)
 		row("--retry", *s.Retry)

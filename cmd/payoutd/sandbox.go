@@ -115,6 +115,15 @@ func (s *server) openDemo(ctx context.Context) (*demo, error) {
 	if _, err := s.engine.Deposit(ctx, demoProject, money.Amount{Minor: openingKopecks, Currency: money.RUB}, openingRef); err != nil {
 		return nil, fmt.Errorf("opening balance: %w", err)
 	}
+	if err := s.engine.GiveAccounts(ctx, demoProject); err != nil { // the folder may be older than they are
+		return nil, fmt.Errorf("accounts of %s: %w", demoProject, err)
+	}
+	for _, a := range sandboxAccounts(demoProject) {
+		amount := money.Amount{Minor: openingKopecks, Currency: money.RUB}
+		if _, err := s.engine.DepositTo(ctx, demoProject, a.Number, amount, openingRef+"-"+string(a.Owner.Type)); err != nil {
+			return nil, fmt.Errorf("opening balance of %s: %w", a.Number, err)
+		}
+	}
 	_, err = s.store.Setting(ctx, settingPlayed)
 	if err != nil && fault.CodeOf(err) != fault.NotFound {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
@@ -33,6 +34,7 @@ const (
 	opSet       = "/project/set"
 	opAddKey    = "/project/key/add"
 	opRetireKey = "/project/key/retire"
+	opAccount   = "/project/account/add"
 	opDeposit   = "/deposit"
 	opCheck     = "/check"
 	opWebhooks  = "/webhook/list" // #nosec G101 -- a path
@@ -90,6 +92,7 @@ func New(o Options) http.Handler {
 	mux.Handle("POST "+opSet, handle(d.set))
 	mux.Handle("POST "+opAddKey, handle(d.addKey))
 	mux.Handle("POST "+opRetireKey, handle(d.retireKey))
+	mux.Handle("POST "+opAccount, handle(d.addAccount))
 	mux.Handle("POST "+opDeposit, handle(d.deposit))
 	mux.Handle("POST "+opCheck, handle(d.check))
 	mux.Handle("POST "+opWebhooks, handle(d.webhooks))
@@ -140,6 +143,8 @@ type DepositRequest struct {
 	// Reference is booked once, however often it is sent. Without one a command
 	// whose answer was lost could not be repeated, so it is required.
 	Reference string `json:"reference"`
+	// Account is the project's own account that the money is on; "" for its balance.
+	Account string `json:"account,omitempty"`
 }
 
 // Deposit is what came of a DepositRequest.
@@ -153,11 +158,19 @@ func (d *desk) deposit(ctx context.Context, in DepositRequest) (Deposit, error) 
 	if in.Reference == "" {
 		return Deposit{}, fault.New(fault.Invalid, "reference: missing")
 	}
-	repeated, err := d.engine.Deposit(ctx, in.Project, in.Amount, in.Reference)
+	repeated, err := d.engine.DepositTo(ctx, in.Project, in.Account, in.Amount, in.Reference)
 	if err != nil {
 		return Deposit{}, err
 	}
-	d.log.InfoContext(ctx, "deposit", "project", in.Project, "amount", in.Amount.String(), "reference", in.Reference, "repeated", repeated)
+	d.log.InfoContext(ctx, "deposit", "project", in.Project, "account", in.Account, "amount", in.Amount.String(), "reference", in.Reference, "repeated", repeated)
+	if in.Account != "" {
+		accounts, err := d.accounts(ctx, in.Project)
+		if err != nil {
+			return Deposit{}, err
+		}
+		i := slices.IndexFunc(accounts, func(a Account) bool { return a.Number == in.Account })
+		return Deposit{repeated, accounts[i].Balance.Available}, nil // it was deposited to
+	}
 	book, err := d.engine.Book(ctx, in.Project)
 	if err != nil {
 		return Deposit{}, err

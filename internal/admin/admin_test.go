@@ -138,11 +138,11 @@ func TestBothWays(t *testing.T) {
 			if _, ok := engine.Caller("acme"); !ok {
 				t.Error("the new project does not hold at once")
 			}
-			first, err := c.Deposit(ctx, DepositRequest{"acme", roublesOf(100_00), "r"})
+			first, err := c.Deposit(ctx, DepositRequest{Project: "acme", Amount: roublesOf(100_00), Reference: "r"})
 			if err != nil || first.Repeated || first.Available != "100.00" {
 				t.Errorf("deposit %+v, %v", first, err)
 			}
-			second, err := c.Deposit(ctx, DepositRequest{"acme", roublesOf(100_00), "r"})
+			second, err := c.Deposit(ctx, DepositRequest{Project: "acme", Amount: roublesOf(100_00), Reference: "r"})
 			if err != nil || !second.Repeated || second.Available != "100.00" {
 				t.Errorf("repeated deposit %+v, %v", second, err)
 			}
@@ -160,11 +160,11 @@ func TestBothWays(t *testing.T) {
 			}
 			_, err = c.Project(ctx, "nobody")
 			wantCode(t, err, fault.NotFound, "no project nobody")
-			_, err = c.Deposit(ctx, DepositRequest{"nobody", roublesOf(1), "s"})
+			_, err = c.Deposit(ctx, DepositRequest{Project: "nobody", Amount: roublesOf(1), Reference: "s"})
 			wantCode(t, err, fault.NotFound, "no project nobody")
-			_, err = c.Deposit(ctx, DepositRequest{"acme", roublesOf(7), ""})
+			_, err = c.Deposit(ctx, DepositRequest{Project: "acme", Amount: roublesOf(7), Reference: ""})
 			wantCode(t, err, fault.Invalid, "reference: missing")
-			_, err = c.Deposit(ctx, DepositRequest{"acme", roublesOf(7), "r"})
+			_, err = c.Deposit(ctx, DepositRequest{Project: "acme", Amount: roublesOf(7), Reference: "r"})
 			wantCode(t, err, fault.Invalid, "another amount")
 			_, err = c.Create(ctx, CreateRequest{Project: "a b", PublicKey: "x"})
 			wantCode(t, err, fault.Invalid, "public key")

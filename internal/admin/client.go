@@ -120,6 +120,11 @@ func (c *Client) RetireKey(ctx context.Context, p id.Project, key string) (KeyRe
 	return call[KeyResult](ctx, c, opRetireKey, KeyRequest{Project: p, KeyID: key})
 }
 
+// AddAccount lets a project pay from an account of its own.
+func (c *Client) AddAccount(ctx context.Context, r AccountRequest) (AccountResult, error) {
+	return call[AccountResult](ctx, c, opAccount, r)
+}
+
 // Deposit books money, once per reference.
 func (c *Client) Deposit(ctx context.Context, r DepositRequest) (Deposit, error) {
 	return call[Deposit](ctx, c, opDeposit, r)

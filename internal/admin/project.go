@@ -20,6 +20,7 @@ type Project struct {
 	Keys      []Key      `json:"keys"`
 	Settings  Settings   `json:"settings"` // all of them
 	Balance   Balance    `json:"balance"`
+	Accounts  []Account  `json:"accounts"` // its own at the bank, by number
 }
 
 // Key is one public key of a project.
@@ -102,7 +103,10 @@ func (d *desk) shown(ctx context.Context, p *partner.Project) (Project, error) {
 	}
 	shown := Project{
 		ID: p.ID, Wallet: p.Wallet, CreatedAt: p.CreatedAt,
-		Keys: []Key{}, Settings: settingsOf(p), Balance: balanceOf(book),
+		Keys: []Key{}, Settings: settingsOf(p), Balance: balanceOf(book.Balance),
+	}
+	if shown.Accounts, err = d.accounts(ctx, p.ID); err != nil {
+		return Project{}, err
 	}
 	for _, k := range p.Keys {
 		key := Key{ID: k.ID, RetiredAt: k.RetiredAt}
@@ -114,10 +118,10 @@ func (d *desk) shown(ctx context.Context, p *partner.Project) (Project, error) {
 	return shown, nil
 }
 
-func balanceOf(b *ledger.Book) Balance {
+func balanceOf(b ledger.Accounts) Balance {
 	return Balance{
-		Available: roubles(b.Balance.Available), Held: roubles(b.Balance.Held), Clearing: roubles(b.Balance.Clearing),
-		Fees: roubles(b.Balance.Fees), Suspense: roubles(b.Balance.Suspense),
+		Available: roubles(b.Available), Held: roubles(b.Held), Clearing: roubles(b.Clearing),
+		Fees: roubles(b.Fees), Suspense: roubles(b.Suspense),
 	}
 }
 

@@ -104,7 +104,22 @@ func clients() []client {
 			Rates: map[money.Currency]rate.Terms{money.EUR: {}, money.USD: {}}, RateLock: partner.Duration(10 * time.Minute), ShowRates: true,
 			Fees: fees, ShowFees: true,
 		}, "", []string{"juniper"}, nil},
+		{partner.Project{ID: "kale", Wallet: "4481", Methods: instrument.Kinds, Fees: fees, SingleRequest: true}, "", []string{"kale"}, nil},
 	}
+}
+
+// accounts are the own accounts of kale, with what is on them.
+var accounts = []struct {
+	payout.OwnAccount
+	deposit string
+}{
+	{payout.OwnAccount{Number: "40702810900000000131", Owner: partner.Owner{
+		Type: instrument.RKO, Name: "ООО Ромашка", INN: "7700000136", KPP: "770001001",
+		BIK: "044000131", BankName: "Банк отправителя", Correspondent: "30101810000000000131",
+	}}, "5000.00"},
+	{payout.OwnAccount{Number: "40701810200000000131", Owner: partner.Owner{
+		Type: instrument.Nominal, Name: "ООО Ромашка", INN: "7700000136", BIK: "044000131", BankName: "Банк отправителя",
+	}}, "3000.00"},
 }
 
 // newProduct opens the program on an empty folder. It must run in a bubble;
@@ -176,6 +191,16 @@ func (p *product) close() {
 	}
 	if p.t.Failed() {
 		p.t.Logf("log of the program:\n%s", p.log)
+	}
+}
+
+// addAccounts gives kale its own accounts, in the conversations that it holds:
+// they take numbers.
+func (p *product) addAccounts() {
+	p.t.Helper()
+	for _, a := range accounts {
+		must(p.engine.AddAccount(p.t.Context(), "kale", a.OwnAccount))
+		must(p.engine.DepositTo(p.t.Context(), "kale", a.Number, must(money.Parse(a.deposit, "rub")), "order-17 "+a.Number))
 	}
 }
 
@@ -312,6 +337,14 @@ func (p *product) prove() {
 			return
 		}
 		cleared += book.Balance.Clearing
+		own, err := p.store.Accounts(ctx, c.ID)
+		if err != nil {
+			p.t.Error(err)
+			return
+		}
+		for i := range own {
+			cleared += own[i].Balance.Clearing
+		}
 	}
 	if paid != cleared {
 		p.t.Errorf("the world has paid %d, the books say %d", paid, cleared)

@@ -65,13 +65,20 @@ func routes(e Engine) []route {
 		{"session/init/payout/fiscalization", both, post, wire.OpInitFiscal, e.Init},
 		{"fiscalization", v1, post, wire.OpFiscal, e.Start},
 		{"fiscalization/cancel", v1, post, wire.OpFiscalCancel, e.CancelReceipt}, // ours: its path was not recovered; extensions §3.9
+		// v2 where the reference lists it; core §1.2.
+		{"session/multi/init", []session.Version{2}, post, wire.OpMulti, e.MultiInit},
+		{"session/create/rko", v1, post, wire.OpCreateRKO, e.Create},
+		{"session/start/payout/rko", v1, post, wire.OpStartRKO, e.Start},
+		{"session/init/payout/rko", both, post, wire.OpInitRKO, e.Init},
+		{"session/create/nominal", v1, post, wire.OpCreateNominal, e.Create},
+		{"session/start/payout/nominal", v1, post, wire.OpStartNominal, e.Start},
+		{"session/init/payout/nominal", both, post, wire.OpInitNominal, e.Init},
+		{"report/account_balance", v1, reads, wire.OpAccountBalance, e.AccountBalance}, // both methods are in use; extensions §7.2, §8 no. 33
+		{"account_balance", v1, reads, wire.OpAccountBalance, e.AccountBalance},
+		{"report/account_statement", v1, reads, wire.OpStatement, e.AccountStatement},
 	}
 	for _, path := range notOffered {
-		verbs := post
-		if strings.HasPrefix(path, "report/") {
-			verbs = reads // both are in use for reports; extensions §7.3
-		}
-		all = append(all, route{path: path, versions: both, verbs: verbs})
+		all = append(all, route{path: path, versions: both, verbs: post})
 	}
 	return all
 }
@@ -81,15 +88,11 @@ func routes(e Engine) []route {
 var notOffered = []string{
 	"session/init/payment", "session/init/payment/sync", "session/start/payment",
 	"session/capture", "session/refund", "session/chargeback",
-	"session/create/nominal", "session/init/payout/nominal", "session/start/payout/nominal",
-	"session/create/rko", "session/init/payout/rko", "session/start/payout/rko",
-	"session/multi/init",
 	"session/multi/create/nominal", "session/multi/init/payment/nominal", "session/multi/start/payment/nominal",
 	"session/multi/create/rko", "session/multi/init/payment/rko", "session/multi/start/payment/rko",
 	"recurrent/status", "recurrent/disable",
 	"subscription/cancel", "subscription/restore",
 	"sberpay/push",
-	"account_balance", "report/account_balance", "report/account_statement",
 	"bpa/session/init/payment", "cash/payout/session/init",
 }
 

@@ -29,20 +29,37 @@ type trial struct {
 	// twice is the code of a repeat with the same idempotency key, and again of
 	// one without a key; "" where it is answered.
 	twice, again fault.Code
-	// project may send it, where not all may; acme may send everything.
+	// project may send it, where not all may; acme may send everything but what
+	// takes an account of the project's own.
 	project string
+	// own says that it takes one: kale has them.
+	own bool
+}
+
+// owner is the project whose things a stranger names.
+func (t trial) owner() string {
+	if t.own {
+		return "kale"
+	}
+	return "acme"
 }
 
 // sender is a project that may send it, with a key of P-256, which signs faster.
-func (t trial) sender() string { return cmp.Or(t.project, "hazel") }
+func (t trial) sender() string {
+	if t.own {
+		return t.owner()
+	}
+	return cmp.Or(t.project, "hazel")
+}
 
 // stranger is one that may send it too, and shares nothing with acme.
 func (t trial) stranger() string { return cmp.Or(t.project, "birch") }
 
 const (
-	readOnly = "reads only what is the project's own, and takes no name of it"
-	whoever  = "asks the tax service about a person by the number that the person has given"
-	givesNew = "makes a new token of what stands in the request"
+	readOnly   = "reads only what is the project's own, and takes no name of it"
+	whoever    = "asks the tax service about a person by the number that the person has given"
+	namedLater = "keeps the number of an account that is looked for when the payout is started"
+	givesNew   = "makes a new token of what stands in the request"
 )
 
 // trials has every path that is offered: a new one is tried as soon as it has
@@ -106,6 +123,18 @@ var trials = map[string]trial{
 		bodies: []string{`{"session_id":"{created}",` + taxed + `"metadata":7}`}, twice: fault.KeyExists, again: fault.WrongState, project: "elm",
 	},
 	"fiscalization/cancel": {bodies: []string{`{"session_id":"{receipt}"}`}, twice: fault.KeyExists, again: fault.WrongState, project: "elm"},
+	"session/multi/init": {
+		bodies: []string{`{"payout_list":[` + payTo("", byHash) + `,` + payTo("", byNumber) + `,` + payTo("", byAccountToken) + `]}`}, twice: fault.KeyExists,
+	},
+	"session/create/rko":           {bodies: []string{payFrom("", "40702810900000000131")}, alone: namedLater, twice: fault.KeyExists, own: true},
+	"session/start/payout/rko":     {bodies: []string{payFrom(`"session_id":"{started by rko}",`, "{rko}")}, twice: fault.KeyExists, again: fault.WrongState, own: true},
+	"session/init/payout/rko":      {bodies: []string{payFrom("", "{rko}")}, twice: fault.KeyExists, own: true},
+	"session/create/nominal":       {bodies: []string{payFrom("", "40701810200000000131")}, alone: namedLater, twice: fault.KeyExists, own: true},
+	"session/start/payout/nominal": {bodies: []string{payFrom(`"session_id":"{started by nominal}",`, "{nominal}")}, twice: fault.KeyExists, again: fault.WrongState, own: true},
+	"session/init/payout/nominal":  {bodies: []string{payFrom("", "{nominal}")}, twice: fault.KeyExists, own: true},
+	"report/account_balance":       {bodies: []string{`{"account_number":"{rko}"}`}, own: true},
+	"account_balance":              {bodies: []string{`{"account_number":"{nominal}"}`}, own: true},
+	"report/account_statement":     {bodies: []string{`{"account_number":"{rko}","date_from":"1999-12-31","date_to":"1999-12-31"}`}, own: true},
 	"calculate": {
 		bodies: []string{`{"amounts":{"source":{"amount":1000,"currency":"rub"},"destination":{"amount":null,"currency":"usd"}}}`},
 		alone:  "answers by rates alone", project: "ivy",
@@ -130,6 +159,14 @@ const (
 func payTo(first, instrument string) string {
 	return `{` + first + `"payout_details":` + instrument + `,"amount_details":{"amount":12345,"currency":"rub"},` +
 		`"participant_details":{"recipient":{"full_name":"Anna Berg","city":"Kazan"}},"metadata":{"order":"7"}}`
+}
+
+// payFrom is payTo an account from one of the project's own.
+func payFrom(first, own string) string {
+	return strings.NewReplacer(
+		`"participant_details":{`, `"participant_details":{"sender":{"account":"`+own+`","beneficiary_id":"7700000136"},`,
+		`"recipient":{`, `"recipient":{"beneficiary_id":"770000013100",`,
+	).Replace(payTo(first, byAccount))
 }
 
 // eachRoute calls try for every path and version that is served.
@@ -216,6 +253,7 @@ func onProduct(t *testing.T, test func(t *testing.T, p *product)) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProduct(t, hooks)
 		defer p.close()
+		p.addAccounts()
 		test(t, p)
 	})
 }
@@ -254,7 +292,11 @@ func (p *product) fill(project, body string) string {
 		"{request}": func() string {
 			return requestNumber.FindString(must("/api/v1/npd/check", trials["npd/check"].bodies[0]))
 		},
-		"{account}": func() string { return tokenIn(must("/api/v1/tokenize", trials["tokenize"].bodies[0])) },
+		"{account}":            func() string { return tokenIn(must("/api/v1/tokenize", trials["tokenize"].bodies[0])) },
+		"{rko}":                func() string { return accounts[0].Number },
+		"{nominal}":            func() string { return accounts[1].Number },
+		"{started by rko}":     func() string { return sessionOf(0, []byte(must("/api/v1/session/create/rko", "{}"))) },
+		"{started by nominal}": func() string { return sessionOf(0, []byte(must("/api/v1/session/create/nominal", "{}"))) },
 		"{receipt}": func() string {
 			session := sessionOf(0, []byte(must("/api/v2/session/create", "{}")))
 			must("/api/v1/fiscalization", strings.ReplaceAll(trials["fiscalization"].bodies[0], "{created}", session))
@@ -283,6 +325,8 @@ func TestNobodyNamesWhatIsAnothers(t *testing.T) {
 	t.Parallel()
 	nothing := strings.NewReplacer(
 		"{created}", "ps_9223372036854775806", "{awaiting}", "ps_9223372036854775806", "{receipt}", "ps_9223372036854775806",
+		"{started by rko}", "ps_9223372036854775806", "{started by nominal}", "ps_9223372036854775806",
+		"{rko}", "40702810900000000999", "{nominal}", "40701810200000000999",
 		"{request}", "npd-9223372036854775806",
 		"{public}", strings.Repeat("a", 64), "{hash}", strings.Repeat("a", 64), "{token}", strings.Repeat("a", 64), "{account}", strings.Repeat("a", 64),
 	)
@@ -294,14 +338,14 @@ func TestNobodyNamesWhatIsAnothers(t *testing.T) {
 						continue
 					}
 					path := fmt.Sprintf("/api/v%d/%s", v, r.path)
-					theirs := p.fill("acme", body)
+					theirs := p.fill(trials[r.path].owner(), body)
 					stranger := trials[r.path].stranger()
 					status, foreign := p.ask(stranger, path, theirs, "")
 					_, unknown := p.ask(stranger, path, nothing.Replace(body), "")
 					if status < 400 || status >= 500 || foreign != unknown {
 						t.Errorf("%s, body %d: another's was answered %d %s, what was never made %s", path, i, status, foreign, unknown)
 					}
-					if status, answer := p.ask("acme", path, theirs, ""); status != http.StatusOK {
+					if status, answer := p.ask(trials[r.path].owner(), path, theirs, ""); status != http.StatusOK {
 						t.Errorf("%s, body %d: after it the owner was answered %d %s", path, i, status, answer)
 					}
 					settle()
@@ -455,7 +499,8 @@ func replace(v any, text string, left *int) any {
 // TestTrialsAreRight holds the bodies of trials to what package wire takes, so
 // that a rule is not kept by a request that is refused for its form.
 func TestTrialsAreRight(t *testing.T) {
-	right := strings.NewReplacer("{created}", "ps_1", "{awaiting}", "ps_1", "{receipt}", "ps_1", "{request}", "npd-1")
+	right := strings.NewReplacer("{created}", "ps_1", "{awaiting}", "ps_1", "{receipt}", "ps_1", "{request}", "npd-1",
+		"{started by rko}", "ps_1", "{started by nominal}", "ps_1", "{rko}", accounts[0].Number, "{nominal}", accounts[1].Number)
 	for _, r := range routes(newFakeEngine()) {
 		for i, body := range trials[r.path].bodies {
 			body = right.Replace(body)

@@ -78,7 +78,7 @@ var keys = sync.OnceValue(func() map[string]sign.PrivateKey {
 	for _, name := range []string{"acme", "cedar-1"} {
 		made[name] = must(sign.GenerateRSA())
 	}
-	for _, name := range []string{"birch", "cedar-2", "cedar-retired", "dune-retired", "elm", "fir", "gorse", "hazel", "ivy", "juniper", "nobody"} {
+	for _, name := range []string{"birch", "cedar-2", "cedar-retired", "dune-retired", "elm", "fir", "gorse", "hazel", "ivy", "juniper", "kale", "nobody"} {
 		made[name] = must(sign.GenerateP256())
 	}
 	return made
@@ -299,6 +299,18 @@ func (e *fakeEngine) Balance(_ context.Context, c payout.Call) (payout.Answer, e
 	return e.once("Balance", c, wire.Request{}, func() ([]byte, error) {
 		return []byte(`{"status":"ok","wallets":[{"id":"4471","amount_details":{"amount":905432100,"currency":"rub"}}]}`), nil
 	})
+}
+
+func (e *fakeEngine) MultiInit(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {
+	return e.once("MultiInit", c, r, func() ([]byte, error) { return []byte("{}"), nil })
+}
+
+func (e *fakeEngine) AccountBalance(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {
+	return e.once("AccountBalance", c, r, func() ([]byte, error) { return []byte("{}"), nil })
+}
+
+func (e *fakeEngine) AccountStatement(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {
+	return e.once("AccountStatement", c, r, func() ([]byte, error) { return []byte("{}"), nil })
 }
 
 func (e *fakeEngine) PublicToken(_ context.Context, c payout.Call, r wire.Request) (payout.Answer, error) {

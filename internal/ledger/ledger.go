@@ -75,10 +75,12 @@ type Entry struct {
 	Payout    id.Payout  // 0 for a deposit
 	Rail      string     // whose clearing it moves; "" where it moves none
 	Reference string     // of a deposit
+	Account   string     // which of the project's own accounts it is of; "" for the balance
 	Change    Accounts
 	At        time.Time // UTC, microseconds
 	// Hash chains the entry to all before it: SHA-256 of the hash before and
-	// of every member above.
+	// of every member above. Entries of the balance are hashed as before there
+	// were other accounts.
 	Hash [sha256.Size]byte
 }
 
@@ -139,27 +141,67 @@ type Book struct {
 	Revision int64
 }
 
+// OwnAccount is an account of the project's own at the bank, beside its balance:
+// what there is of its money, in an account of each kind. Its entries stand in
+// the chain of the project's book.
+type OwnAccount struct {
+	Project id.Project
+	Number  string // 20 digits
+	Balance Accounts
+	// Revision rises with each write; the store refuses to write over another's.
+	Revision int64
+}
+
+// Booked is what is on the account, what is held for payouts under way included.
+func (a *OwnAccount) Booked() int64 { return a.Balance.Available + a.Balance.Held }
+
+// Covers reports whether so much may be taken from available.
+func (b *Book) Covers(minor int64) bool { return covers(b.Balance, minor, b.Credit) }
+
+// Covers reports whether so much may be taken from available.
+func (a *OwnAccount) Covers(minor int64) bool { return covers(a.Balance, minor, 0) }
+
+func covers(balance Accounts, minor, credit int64) bool {
+	left, ok := money.AddMinor(balance.Available, -minor)
+	return ok && left >= -credit
+}
+
 // Post checks e against the rules, numbers and chains it, and returns it with
 // the book as it stands after. ErrShort if available would fall below the
 // credit line, ErrOverflow if a balance does not fit, ErrUnsound if the entry
 // does not sum to zero or takes more from held than is there. On an error b is
 // unchanged.
 func (b *Book) Post(e Entry, at time.Time) (Entry, error) {
+	e.Account = ""
+	return b.post(&b.Balance, b.Credit, e, at)
+}
+
+// PostTo is Post for an own account of the project, which is changed in place
+// with the book. There is no credit on it.
+func (b *Book) PostTo(a *OwnAccount, e Entry, at time.Time) (Entry, error) {
+	if a.Project != b.Project || a.Number == "" {
+		return Entry{}, fmt.Errorf("%s to account %q of project %s in the book of %s: %w", e.Kind, a.Number, a.Project, b.Project, ErrUnsound)
+	}
+	e.Account = a.Number
+	return b.post(&a.Balance, 0, e, at)
+}
+
+func (b *Book) post(balance *Accounts, credit int64, e Entry, at time.Time) (Entry, error) {
 	if sum, ok := e.Change.Sum(); !ok || sum != 0 {
 		return Entry{}, fmt.Errorf("%s of %+v: %w", e.Kind, e.Change, ErrUnsound)
 	}
-	after, ok := b.Balance.Add(e.Change)
+	after, ok := balance.Add(e.Change)
 	switch {
 	case !ok:
 		return Entry{}, fmt.Errorf("%s: %w", e.Kind, ErrOverflow)
-	case e.Change.Available < 0 && after.Available < -b.Credit:
-		return Entry{}, fmt.Errorf("%s of %d, %d available: %w", e.Kind, -e.Change.Available, b.Balance.Available, ErrShort)
+	case e.Change.Available < 0 && after.Available < -credit:
+		return Entry{}, fmt.Errorf("%s of %d, %d available: %w", e.Kind, -e.Change.Available, balance.Available, ErrShort)
 	case after.Held < 0:
-		return Entry{}, fmt.Errorf("%s of %d, %d held: %w", e.Kind, -e.Change.Held, b.Balance.Held, ErrUnsound)
+		return Entry{}, fmt.Errorf("%s of %d, %d held: %w", e.Kind, -e.Change.Held, balance.Held, ErrUnsound)
 	}
 	e.Project, e.No, e.At = b.Project, b.Entries+1, at.UTC().Truncate(time.Microsecond)
 	e.Hash = e.Link(b.Hash)
-	b.Balance, b.Entries, b.Hash = after, e.No, e.Hash
+	*balance, b.Entries, b.Hash = after, e.No, e.Hash
 	return e, nil
 }
 
@@ -176,6 +218,9 @@ func (e *Entry) Link(before [sha256.Size]byte) [sha256.Size]byte {
 	}
 	for _, n := range e.Change.values() {
 		buf = binary.BigEndian.AppendUint64(buf, uint64(n)) // #nosec G115 -- all bits are kept
+	}
+	if e.Account != "" {
+		buf = append(buf, e.Account...) // all before it tells its own length
 	}
 	return sha256.Sum256(buf)
 }

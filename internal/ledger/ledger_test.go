@@ -167,3 +167,54 @@ func TestBookBalances(t *testing.T) {
 		t.Repeat(actions)
 	})
 }
+
+// Entries of own accounts stand in the one chain, move only their account, and
+// are hashed with its number; entries of the balance are hashed as ever.
+func TestOwnAccounts(t *testing.T) {
+	at := time.Date(2026, 3, 2, 9, 15, 4, 0, time.UTC)
+	book := Book{Project: "acme", Credit: 1000}
+	a, b := OwnAccount{Project: "acme", Number: "40702810900000000131"}, OwnAccount{Project: "acme", Number: "40702810900000000132"}
+	first, err := book.PostTo(&a, Deposit(100, "r"), at)
+	if err != nil || first.No != 1 || first.Account != a.Number {
+		t.Fatalf("deposit: %+v, %v", first, err)
+	}
+	if a.Balance.Available != 100 || book.Balance != (Accounts{}) || b.Balance != (Accounts{}) {
+		t.Errorf("after a deposit: %+v, the book %+v, the other %+v", a.Balance, book.Balance, b.Balance)
+	}
+	hash := book.Hash
+	for name, e := range map[string]Entry{
+		"more than there is":  Hold(101, 0),
+		"what is not held":    Release(1, 0),
+		"what does not sum":   {Kind: KindDeposit, Change: Accounts{Available: 1}},
+		"more than the other": Hold(100, 1),
+	} {
+		if _, err := book.PostTo(&a, e, at); err == nil || book.Hash != hash || a.Balance.Available != 100 {
+			t.Errorf("%s: error %v, balance %+v", name, err, a.Balance)
+		}
+	}
+	if _, err := book.PostTo(&OwnAccount{Project: "birch", Number: a.Number}, Deposit(1, "r"), at); err == nil {
+		t.Error("another project's account was booked to")
+	}
+	if _, err := book.PostTo(&OwnAccount{Project: "acme"}, Deposit(1, "r"), at); err == nil {
+		t.Error("an account without a number was booked to")
+	}
+	second, err := book.PostTo(&a, Hold(100, 0), at)
+	if err != nil || second.No != 2 || a.Booked() != 100 || a.Covers(1) || !a.Covers(0) {
+		t.Errorf("hold: %+v, %v; booked %d", second, err, a.Booked())
+	}
+	third, err := book.Post(Entry{Kind: KindDeposit, Account: "x", Change: Accounts{Available: 1, Deposits: -1}}, at)
+	if err != nil || third.Account != "" || third.Link(second.Hash) != third.Hash {
+		t.Errorf("to the balance: %+v, %v", third, err)
+	}
+	if moved := second; moved.Link(first.Hash) != second.Hash {
+		t.Error("an entry of an account does not link")
+	} else if moved.Account = b.Number; moved.Link(first.Hash) == second.Hash {
+		t.Error("an entry that was moved to another account still links")
+	}
+	if !book.Covers(1001) || book.Covers(1002) {
+		t.Error("credit is not counted")
+	}
+	if book.Covers(-1 << 63) {
+		t.Error("an overflow is covered")
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
@@ -81,7 +82,7 @@ func checkSnapshot(ctx context.Context, snapshot store.Snapshot, opens *safe) (*
 	counted := 0
 	for i := range books {
 		r.Projects++
-		c := checker{Report: r, ctx: ctx, snapshot: snapshot, book: &books[i], safe: opens}
+		c := checker{Report: r, ctx: ctx, snapshot: snapshot, book: &books[i], safe: opens, held: map[string]int64{}}
 		if err := c.chain(); err != nil {
 			return r, err
 		}
@@ -151,8 +152,9 @@ type checker struct {
 	ctx      context.Context
 	snapshot store.Snapshot
 	book     *ledger.Book
-	safe     *safe // nil to open nothing
-	held     int64 // what the live payouts should hold
+	own      []store.Account
+	safe     *safe            // nil to open nothing
+	held     map[string]int64 // what the live payouts should hold, by own account, "" for the balance
 	events   int64
 	seqs     int64 // sum of the events' sequence numbers
 	reserved int   // reservations of its payouts
@@ -161,7 +163,20 @@ type checker struct {
 // chain walks the entries in order: their numbers, sums, hashes and balances.
 func (c *checker) chain() error {
 	project := c.book.Project
-	var balance, totals ledger.Accounts
+	accounts, err := c.snapshot.Accounts(c.ctx, project)
+	if err != nil {
+		return err
+	}
+	type tally struct {
+		of       string // the own account; "" for the balance
+		says     ledger.Accounts
+		balance  ledger.Accounts
+		deposits int64
+	}
+	tallies := []tally{{says: c.book.Balance}}
+	for i := range accounts {
+		tallies = append(tallies, tally{of: accounts[i].Number, says: accounts[i].Balance})
+	}
 	var hash [sha256.Size]byte
 	var no int64
 	for e, err := range c.snapshot.Entries(c.ctx, project) {
@@ -181,25 +196,47 @@ func (c *checker) chain() error {
 			c.problem("project %s: entry %d was changed, or one before it is missing", project, e.No)
 			hash = e.Hash
 		}
-		after, ok := balance.Add(e.Change)
+		at := slices.IndexFunc(tallies, func(t tally) bool { return t.of == e.Account })
+		if at < 0 {
+			c.problem("project %s: entry %d is of the account %s, which the project does not have", project, e.No, e.Account)
+			continue
+		}
+		t := &tallies[at]
+		after, ok := t.balance.Add(e.Change)
 		if !ok {
 			c.problem("project %s: balances overflow at entry %d", project, e.No)
 		}
-		balance = after
+		t.balance = after
 		if e.Kind == ledger.KindDeposit {
-			totals.Deposits += e.Change.Available
+			t.deposits += e.Change.Available
 		}
-	}
-	if balance != c.book.Balance {
-		c.problem("project %s: the entries make %+v, the balances say %+v", project, balance, c.book.Balance)
 	}
 	if no != c.book.Entries || hash != c.book.Hash {
 		c.problem("project %s: the chain ends at entry %d, the book says %d", project, no, c.book.Entries)
 	}
-	if b := c.book.Balance; b.Available != totals.Deposits-b.Held-b.Clearing-b.Fees-b.Suspense {
-		c.problem("project %s: available is %d, not deposits %d less held %d, clearing %d, fees %d and suspense %d",
-			project, b.Available, totals.Deposits, b.Held, b.Clearing, b.Fees, b.Suspense)
+	for i := range tallies {
+		t, where := &tallies[i], fmt.Sprintf("project %s", project)
+		if t.of != "" {
+			where += ", account " + t.of
+		}
+		if t.balance != t.says {
+			c.problem("%s: the entries make %+v, the balances say %+v", where, t.balance, t.says)
+		}
+		if b := t.says; b.Available != t.deposits-b.Held-b.Clearing-b.Fees-b.Suspense {
+			c.problem("%s: available is %d, not deposits %d less held %d, clearing %d, fees %d and suspense %d",
+				where, b.Available, t.deposits, b.Held, b.Clearing, b.Fees, b.Suspense)
+		}
 	}
+	for i := range accounts {
+		moved, err := c.snapshot.Moved(c.ctx, accounts[i].Key())
+		if err != nil {
+			return err
+		}
+		if booked := accounts[i].Booked(); moved != booked {
+			c.problem("project %s, account %s: its statements make %d, the balance says %d", project, accounts[i].Number, moved, booked)
+		}
+	}
+	c.own = accounts
 	return nil
 }
 
@@ -236,8 +273,13 @@ func (c *checker) sessions() error {
 			return err
 		}
 	}
-	if c.held != c.book.Balance.Held {
-		c.problem("project %s: live payouts hold %d, the balance says %d", p, c.held, c.book.Balance.Held)
+	if held := c.held[""]; held != c.book.Balance.Held {
+		c.problem("project %s: live payouts hold %d, the balance says %d", p, held, c.book.Balance.Held)
+	}
+	for i := range c.own {
+		if a := &c.own[i]; c.held[a.Number] != a.Balance.Held {
+			c.problem("project %s, account %s: live payouts hold %d, the balance says %d", p, a.Number, c.held[a.Number], a.Balance.Held)
+		}
 	}
 	if n := c.book.Events; c.events != n || c.seqs != n*(n+1)/2 {
 		c.problem("project %s: %d events, the book counts %d", p, c.events, n)
@@ -247,6 +289,7 @@ func (c *checker) sessions() error {
 
 func (c *checker) session(s *session.Session, entries []ledger.Entry, attempts []store.Attempt, events []webhook.Event, tasks []store.Task) error {
 	ended, returned := len(s.Payouts) > 0, 0
+	checking, checked := 0, 0
 	for i := range s.Payouts {
 		p := &s.Payouts[i]
 		c.Payouts++
@@ -262,16 +305,27 @@ func (c *checker) session(s *session.Session, entries []ledger.Entry, attempts [
 				}
 			}
 		}
-		if p.State == session.Returned {
+		switch p.State {
+		case session.Returned:
 			returned++
+		case session.Checking:
+			checking++
+		case session.Checked:
+			checked++
 		}
 		c.quote(p)
 		if err := c.receipt(s, p); err != nil {
 			return err
 		}
+		if want := p.Details.Source != "" && p.State.Holds(); want && p.Transfer == nil || p.Transfer != nil && p.Details.Source == "" {
+			c.problem("payout %s from the account %q is %s and has what to confirm: %t", p.ID, p.Details.Account, p.State, p.Transfer != nil)
+		}
 		c.money(s, p, entries)
 		c.proof(s, p, attempts)
 		c.work(s, p, tasks)
+	}
+	if checked > 0 && checking == 0 {
+		c.problem("session %s: %d payouts are checked, none is being checked, and no money is held", s.ID, checked)
 	}
 	if len(s.Payouts) == 0 && len(entries)+len(attempts)+len(tasks) > 0 {
 		c.problem("session %s has no payout but entries, attempts or tasks", s.ID)
@@ -391,6 +445,9 @@ func (c *checker) money(s *session.Session, p *session.Payout, entries []ledger.
 			continue
 		}
 		held += e.Change.Held
+		if e.Account != p.Details.Account {
+			c.problem("payout %s is paid from %q and has an entry of %q", p.ID, p.Details.Account, e.Account)
+		}
 		switch e.Kind {
 		case ledger.KindHold:
 			has.hold++
@@ -422,7 +479,7 @@ func (c *checker) money(s *session.Session, p *session.Payout, entries []ledger.
 	case !p.Moves():
 	case p.State.Holds():
 		want = booked{hold: 1}
-		c.held += p.Minor() + p.Fee
+		c.held[p.Details.Account] += p.Minor() + p.Fee
 	case p.State == session.Paid, p.State == session.Disputed && p.Failure == nil:
 		want = booked{hold: 1, settle: 1}
 	case p.State == session.Cancelled, p.State == session.Failed && has.hold > 0:

@@ -1,9 +1,8 @@
 package payout
 
 import (
-	"crypto/sha256"
+	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/payoutd/payoutd/instrument"
@@ -30,6 +29,7 @@ type command interface {
 type request struct {
 	Call
 	session store.SessionKey // Session 0 where none is loaded
+	account string           // own account that the request names; "" for none
 	money   bool             // it may book an entry or make an event
 	run     func(*tx) (*session.Session, error)
 }
@@ -37,6 +37,9 @@ type request struct {
 func (r *request) reads(names *store.Reads) {
 	if r.session.Session != 0 {
 		names.Sessions = append(names.Sessions, r.session)
+	}
+	if r.account != "" {
+		names.Accounts = append(names.Accounts, store.AccountKey{Project: r.Project.ID, Number: r.account})
 	}
 	if r.money {
 		names.Books = append(names.Books, r.Project.ID)
@@ -88,7 +91,15 @@ func (t *tx) begin(s *session.Session, number id.Payout, c Call, d session.Detai
 	if s.State != session.Created || len(s.Payouts) > 0 {
 		return fault.New(fault.WrongState, "session %s has been started or cancelled", s.ID)
 	}
-	d = d.Over(s.Draft)
+	if err := t.start(s, number, c, d.Over(s.Draft)); err != nil {
+		return err
+	}
+	s.Draft = session.Details{}
+	return nil
+}
+
+// start adds a payout to a session and starts it.
+func (t *tx) start(s *session.Session, number id.Payout, c Call, d session.Details) error {
 	if err := wire.Complete(c.Version, d); err != nil {
 		return err
 	}
@@ -102,6 +113,9 @@ func (t *tx) begin(s *session.Session, number id.Payout, c Call, d session.Detai
 	moves, ok := t.rails[kind]
 	if !ok || !t.sandbox && !c.Project.Allows(kind) {
 		return fault.New(fault.Unauthorized, "payouts by %s are not enabled for the project", kind)
+	}
+	if err := t.sourced(s.Project, &d); err != nil {
+		return err
 	}
 	p := session.Payout{
 		ID: number, State: session.Created, Details: d, Rail: moves.Name(), Reference: number.String(), CreatedAt: t.now,
@@ -121,7 +135,6 @@ func (t *tx) begin(s *session.Session, number id.Payout, c Call, d session.Detai
 	if d.Fiscal != nil {
 		p.Receipt = t.newReceipt()
 	}
-	s.Draft = session.Details{}
 	s.Payouts = append(s.Payouts, p)
 	return t.step(s, &s.Payouts[len(s.Payouts)-1], session.Start, c.Project, nil)
 }
@@ -135,9 +148,12 @@ func (t *tx) seal(card *vault.Sealed) {
 // confirm releases all payouts of a session that awaits it. What it returns is
 // what the answer shows: confirmed, though they may have been promised to their
 // rails by then.
-func (t *tx) confirm(s *session.Session, c Call) (*session.Session, error) {
+func (t *tx) confirm(s *session.Session, c Call, information json.RawMessage) (*session.Session, error) {
 	if s.Show().NextAction != "confirm" {
 		return nil, fault.New(fault.WrongState, "session %s does not await confirmation", s.ID)
+	}
+	if err := wire.Informed(s, information); err != nil {
+		return nil, err
 	}
 	shown := s.Clone()
 	if err := t.each(s, session.Awaiting, session.Confirm, c.Project, nil); err != nil {
@@ -244,6 +260,7 @@ type checked struct {
 	errand
 	quote   *session.Quote // of a payout in foreign currency
 	fee     int64          // beside quote
+	to      session.Party  // the recipient of a payout from an own account
 	refused fault.Code     // "" if the payout is possible
 	text    string
 }
@@ -256,6 +273,11 @@ func (c *checked) decide(t *tx) (Answer, error) {
 	if c.quote != nil {
 		p.Quote, p.Fee = c.quote, c.fee
 	}
+	if p.Details.Source != "" && c.refused == "" {
+		if p.Transfer, err = t.transfer(s, p, c.to); err != nil {
+			return Answer{}, err
+		}
+	}
 	switch {
 	case c.refused != "":
 		err = t.step(s, p, session.Refuse, c.project, failsWith(c.refused, c.text))
@@ -264,13 +286,10 @@ func (c *checked) decide(t *tx) (Answer, error) {
 	case p.Foreign() && p.Quote == nil:
 		err = fmt.Errorf("payout %s in foreign currency has no quote", p.ID)
 	default:
-		ready := session.Ready
-		if c.project.SingleRequest && !p.Foreign() { // a rate is agreed to by confirming it
-			ready = session.Proceed
-		}
-		if err = t.step(s, p, ready, c.project, nil); short(err) {
-			err = t.step(s, p, session.Refuse, c.project, fails(fault.InsufficientBalance))
-		}
+		err = t.step(s, p, session.Pass, c.project, nil)
+	}
+	if err == nil {
+		err = t.hold(s, c.project)
 	}
 	if err != nil {
 		return Answer{}, err
@@ -539,6 +558,7 @@ func (o *outcome) alarm(t *tx, p *session.Payout) {
 // deposit brings money into a project, once per reference.
 type deposit struct {
 	project   id.Project
+	account   string // of the project's own; "" for its balance
 	minor     int64
 	reference string
 }
@@ -549,18 +569,21 @@ func (d *deposit) keyRef() store.KeyRef {
 
 func (d *deposit) reads(names *store.Reads) {
 	names.Books = append(names.Books, d.project)
+	if d.account != "" {
+		names.Accounts = append(names.Accounts, store.AccountKey{Project: d.project, Number: d.account})
+	}
 	names.Keys = append(names.Keys, d.keyRef())
 }
 
 func (d *deposit) decide(t *tx) (Answer, error) {
-	print := sha256.Sum256(strconv.AppendInt(nil, d.minor, 10))
+	print := d.print()
 	if booked, ok := t.rows.Keys[d.keyRef()]; ok {
 		if booked.Print != print {
-			return Answer{}, fault.New(fault.Invalid, "reference: a deposit of another amount has this reference")
+			return Answer{}, fault.New(fault.Invalid, "reference: a deposit of another amount or account has this reference")
 		}
 		return Answer{Replayed: true}, nil
 	}
-	if err := t.post(d.project, ledger.Deposit(d.minor, d.reference)); err != nil {
+	if err := t.post(d.project, d.account, ledger.Deposit(d.minor, d.reference)); err != nil {
 		return Answer{}, err
 	}
 	t.own.Keys = append(t.own.Keys, store.KeyRecord{KeyRef: d.keyRef(), Print: print, At: t.now})

@@ -51,7 +51,7 @@ func (panicking) decide(*tx) (Answer, error) { panic("a fault of ours") }
 func deposits(l *lab, references ...string) []*pending {
 	var all []*pending
 	for _, r := range references {
-		all = append(all, newPending(&deposit{l.project, 100, r}))
+		all = append(all, newPending(&deposit{l.project, "", 100, r}))
 	}
 	return all
 }
@@ -142,18 +142,18 @@ func TestCallersDoNotHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &Engine{queue: make(chan *pending, 3)}
 		began := time.Now()
-		_, err := e.do(t.Context(), &deposit{"acme", 100, "a"})
+		_, err := e.do(t.Context(), &deposit{"acme", "", 100, "a"})
 		if took := time.Since(began); fault.CodeOf(err) != fault.Internal || took != answerMax {
 			t.Errorf("after %s: %v; want %s after %s", took, err, fault.Internal, answerMax)
 		}
 		hour, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		if err := e.report(hour, &deposit{"acme", 100, "b"}); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) < time.Hour {
+		if err := e.report(hour, &deposit{"acme", "", 100, "b"}); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) < time.Hour {
 			t.Errorf("a worker waited until %s: %v", time.Since(began), err)
 		}
 		gone, leave := context.WithCancel(t.Context())
 		leave()
-		if _, err := e.do(gone, &deposit{"acme", 100, "c"}); !errors.Is(err, context.Canceled) {
+		if _, err := e.do(gone, &deposit{"acme", "", 100, "c"}); !errors.Is(err, context.Canceled) {
 			t.Errorf("a caller that has gone: %v", err)
 		}
 		if len(e.queue) != 3 {

@@ -73,6 +73,9 @@ type Options struct {
 	Rates rate.Source
 	// Tax is the tax service for self-employed people; nil where there is none.
 	Tax tax.Service
+	// Accounts are the own accounts that a new project gets, as every one does in a
+	// sandbox; nil gives none.
+	Accounts func(id.Project) []OwnAccount
 	// Roles are what Run does on this node; nil means all of them. What a node
 	// does not do it leaves to others that share the database.
 	Roles []Role
@@ -108,6 +111,7 @@ type Engine struct {
 	sandbox    bool
 	rates      rate.Source // nil for none
 	tax        tax.Service // nil for none
+	accounts   func(id.Project) []OwnAccount
 	gapMax     time.Duration
 	now        func() time.Time // the product's clock, UTC, microseconds
 	real       func() time.Time
@@ -155,7 +159,7 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	}
 	e := &Engine{
 		store: o.Store, vault: o.Vault, rails: o.Rails, byName: map[string]rail.Rail{}, serverKeys: o.ServerKeys,
-		sandbox: o.Sandbox, rates: o.Rates, tax: o.Tax, gapMax: o.QueryGapMax, real: time.Now, log: o.Log, metrics: newMetrics(o.Metrics),
+		sandbox: o.Sandbox, rates: o.Rates, tax: o.Tax, accounts: o.Accounts, gapMax: o.QueryGapMax, real: time.Now, log: o.Log, metrics: newMetrics(o.Metrics),
 		now:  func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
 		ids:  o.IDs,
 		node: newNode(), left: make(chan struct{}, 1), calendar: make(chan struct{}, 1),
@@ -275,10 +279,13 @@ func (e *Engine) Start(ctx context.Context, c Call, r wire.Request) (Answer, err
 		return Answer{}, err
 	}
 	key := c.key(r.Session)
-	return e.serve(ctx, &request{Call: c, session: key, run: func(t *tx) (*session.Session, error) {
+	return e.serve(ctx, &request{Call: c, session: key, account: r.Details.Account, run: func(t *tx) (*session.Session, error) {
 		s, err := t.session(key)
 		if err != nil {
 			return nil, err
+		}
+		if made, asked := s.Draft.Source, r.Details.Source; made != asked && s.State == session.Created {
+			return nil, fault.New(fault.Invalid, "session_id: session %s was made by %s and is started by %s", s.ID, made.Path("session/create"), made.Path("session/start/payout"))
 		}
 		t.seal(card)
 		t.put(s)
@@ -295,7 +302,7 @@ func (e *Engine) Init(ctx context.Context, c Call, r wire.Request) (Answer, erro
 	if err != nil {
 		return Answer{}, err
 	}
-	return e.serve(ctx, &request{Call: c, run: func(t *tx) (*session.Session, error) {
+	return e.serve(ctx, &request{Call: c, account: r.Details.Account, run: func(t *tx) (*session.Session, error) {
 		s := t.draft(number, c)
 		t.seal(card)
 		t.put(s)
@@ -321,7 +328,7 @@ func (e *Engine) Confirm(ctx context.Context, c Call, r wire.Request) (Answer, e
 			return nil, err
 		}
 		t.put(s)
-		return t.confirm(s, c)
+		return t.confirm(s, c, r.Information)
 	}})
 }
 
@@ -367,6 +374,10 @@ func (e *Engine) Book(ctx context.Context, p id.Project) (*ledger.Book, error) {
 // Deposit books money that a partner has brought in, in roubles, once per
 // reference; "" makes one up. It reports whether the reference was booked before.
 func (e *Engine) Deposit(ctx context.Context, p id.Project, a money.Amount, reference string) (bool, error) {
+	return e.deposit(ctx, p, "", a, reference)
+}
+
+func (e *Engine) deposit(ctx context.Context, p id.Project, account string, a money.Amount, reference string) (bool, error) {
 	switch {
 	case a.Currency != money.RUB:
 		return false, fault.New(fault.Invalid, "currency: a deposit is in rub")
@@ -381,7 +392,7 @@ func (e *Engine) Deposit(ctx context.Context, p id.Project, a money.Amount, refe
 	if reference == "" {
 		reference = id.Event(e.ids.Next()).String()
 	}
-	answer, err := e.do(ctx, &deposit{project: p, minor: a.Minor, reference: reference})
+	answer, err := e.do(ctx, &deposit{project: p, account: account, minor: a.Minor, reference: reference})
 	return answer.Replayed, err
 }
 

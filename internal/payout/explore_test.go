@@ -32,6 +32,7 @@ import (
 // not after the window that the rail declares.
 func TestExploreOnePayout(t *testing.T) {
 	but := func(not ...session.State) []session.State {
+		not = append(not, session.Checked) // a payout that is alone in its session leaves it in the same commit
 		return slices.DeleteFunc(slices.Clone(session.States), func(s session.State) bool { return slices.Contains(not, s) })
 	}
 	for _, c := range []struct {
@@ -297,7 +298,7 @@ func (x *explorer) next(s *scene) []move {
 	try("the partner starts", true, x.ofSession(func(t *tx, s *session.Session) error {
 		return t.begin(s, x.payout, x.call(), session.Details{})
 	}))
-	try("the partner confirms", true, x.ofSession(func(t *tx, s *session.Session) error { _, err := t.confirm(s, x.call()); return err }))
+	try("the partner confirms", true, x.ofSession(func(t *tx, s *session.Session) error { _, err := t.confirm(s, x.call(), nil); return err }))
 	try("the partner cancels", true, x.ofSession(func(t *tx, s *session.Session) error { _, err := t.cancel(s, x.call()); return err }))
 	if len(s.reports) < reportsMax {
 		for _, kind := range []store.TaskKind{store.TaskCheck, store.TaskExpire, store.TaskSend, store.TaskQuery} {

@@ -52,7 +52,10 @@ func (e *Engine) CreateProject(ctx context.Context, p partner.Project) error {
 	if err := e.store.CreateProject(ctx, p); err != nil {
 		return err
 	}
-	return e.loadProjects(ctx)
+	if err := e.loadProjects(ctx); err != nil {
+		return err
+	}
+	return e.GiveAccounts(ctx, p.ID)
 }
 
 // UpdateProject changes a project; it holds at once on this node and within a

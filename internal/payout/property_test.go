@@ -13,6 +13,7 @@ import (
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/webhook"
 	"github.com/payoutd/payoutd/internal/wire"
 	"github.com/payoutd/payoutd/money"
@@ -32,6 +33,7 @@ func TestAnySequenceKeepsTheBooks(t *testing.T) {
 			p.SingleRequest = rapid.Bool().Draw(rt, "single request")
 		})
 		defer l.close()
+		l.addAccounts()
 		m := &model{lab: l, reached: reached, ends: map[id.Payout]string{}}
 		rt.Repeat(map[string]func(*rapid.T){
 			"batch": func(rt *rapid.T) {
@@ -79,13 +81,39 @@ func (m *model) command(rt *rapid.T) command {
 	kind := "init"
 	if len(m.sessions) > 0 {
 		kind = rapid.SampledFrom([]string{
-			"init", "create", "start", "confirm", "cancel", "checked", "later", "expire", "intent", "abort",
+			"init", "multi", "own", "create", "start", "confirm", "cancel", "checked", "later", "expire", "intent", "abort",
 			"outcome", "returned", "tried", "put off", "replay", "deposit", natural, natural, natural, natural, natural, natural,
 		}).Draw(rt, "kind")
 	}
 	switch kind {
 	case "deposit":
-		return &deposit{m.project, rapid.Int64Range(1, 5_000).Draw(rt, "minor"), rapid.StringN(1, 2, -1).Draw(rt, "reference")}
+		return &deposit{m.project, rapid.SampledFrom([]string{"", settlement, escrow}).Draw(rt, "account"), rapid.Int64Range(1, 5_000).Draw(rt, "minor"), rapid.StringN(1, 2, -1).Draw(rt, "reference")}
+	case "multi":
+		items := make([]string, rapid.IntRange(2, 4).Draw(rt, "payouts"))
+		for i := range items {
+			items[i] = cardBody(rapid.Int64Range(1, 40_000).Draw(rt, "minor"))
+		}
+		number, r := id.Session(e.ids.Next()), m.parse(wire.OpMulti, multiBody(items...))
+		m.sessions = append(m.sessions, number)
+		payouts, cards := make([]id.Payout, len(r.Items)), make([]*vault.Sealed, len(r.Items))
+		for i := range r.Items {
+			var err error
+			if cards[i], err = e.sealed(context.Background(), c, &r.Items[i]); err != nil {
+				rt.Fatal(err)
+			}
+			payouts[i] = id.Payout(e.ids.Next())
+		}
+		return e.multi(c, number, payouts, cards, r)
+	case "own":
+		number, payout := id.Session(e.ids.Next()), id.Payout(e.ids.Next())
+		r := m.parse(rapid.SampledFrom([]wire.Op{wire.OpInitRKO, wire.OpInitNominal}).Draw(rt, "source"),
+			ownBody(rapid.SampledFrom([]string{settlement, escrow}).Draw(rt, "account"), rapid.Int64Range(1, 60_000).Draw(rt, "minor")))
+		m.sessions = append(m.sessions, number)
+		return &request{Call: c, account: r.Details.Account, run: func(t *tx) (*session.Session, error) {
+			s := t.draft(number, c)
+			t.put(s)
+			return s, t.begin(s, payout, c, r.Details)
+		}}
 	case "init", "create":
 		number, payout := id.Session(e.ids.Next()), id.Payout(e.ids.Next())
 		minor := rapid.Int64Range(1, 60_000).Draw(rt, "minor")
@@ -113,15 +141,17 @@ func (m *model) command(rt *rapid.T) command {
 		}).Draw(rt, "task")},
 		Fence: rapid.SampledFrom([]int64{0, 0, 0, 1}).Draw(rt, "fence"),
 	}}
+	var minor int64 // of the payout
 	if s, err := m.store.Session(m.Context(), k); err == nil && len(s.Payouts) > 0 {
-		w.task.Payout = s.Payouts[0].ID
-		m.reached[s.State] = true
+		p := &s.Payouts[rapid.IntRange(0, len(s.Payouts)-1).Draw(rt, "payout")]
+		w.task.Payout, minor = p.ID, p.Minor()
+		m.reached[p.State] = true
 		if kind == natural {
-			w.task.Kind, w.task.Fence = taskOf(s.State), s.Fence
+			w.task.Kind, w.task.Fence = taskOf(p.State), s.Fence
 			kind = map[store.TaskKind]string{
 				store.TaskCheck: "checked", store.TaskExpire: "confirm", store.TaskSend: "intent", store.TaskQuery: "outcome",
 			}[w.task.Kind]
-			switch s.State {
+			switch p.State {
 			case session.Paid:
 				kind = rapid.SampledFrom([]string{"returned", "outcome"}).Draw(rt, "after the end")
 			case session.Failed:
@@ -146,7 +176,7 @@ func (m *model) command(rt *rapid.T) command {
 		payout := id.Payout(e.ids.Next())
 		return ask(false, func(t *tx, s *session.Session) error { return t.begin(s, payout, c, session.Details{}) })
 	case "confirm":
-		return ask(false, func(t *tx, s *session.Session) error { _, err := t.confirm(s, c); return err })
+		return ask(false, func(t *tx, s *session.Session) error { _, err := t.confirm(s, c, informed(s)); return err })
 	case "cancel":
 		return ask(true, func(t *tx, s *session.Session) error { _, err := t.cancel(s, c); return err })
 	case "replay":
@@ -162,7 +192,7 @@ func (m *model) command(rt *rapid.T) command {
 		return &putOff{[]delivery{{Event: e, project: c.Project}}, time.Minute}
 	}
 	if w.task.Payout == 0 { // no worker has a task without a payout
-		return &deposit{m.project, 1, "nothing to do"}
+		return &deposit{m.project, "", 1, "nothing to do"}
 	}
 	switch kind {
 	case "returned":
@@ -171,8 +201,8 @@ func (m *model) command(rt *rapid.T) command {
 			Amount:    money.Amount{Minor: 1, Currency: rapid.SampledFrom([]money.Currency{money.RUB, money.RUB, money.RUB, "USD"}).Draw(rt, "currency")},
 			Payment:   w.task.Payout.String(), At: e.now(),
 		}
-		if s, err := m.store.Session(m.Context(), k); err == nil && rapid.Bool().Draw(rt, "whole") {
-			back.Amount.Minor = s.Payouts[0].Minor()
+		if minor > 0 && rapid.Bool().Draw(rt, "whole") {
+			back.Amount.Minor = minor
 		}
 		return &returned{errand: w, rail: "any", told: back}
 	case "checked":
@@ -207,9 +237,9 @@ func (m *model) invariants(rt *rapid.T) {
 		if err != nil {
 			continue // refused before it was written
 		}
-		m.reached[s.State] = true
 		for i := range s.Payouts {
 			p := &s.Payouts[i]
+			m.reached[p.State] = true
 			told, now := m.ends[p.ID], p.Show().Payout
 			if told != "" && told != now {
 				rt.Fatalf("payout %s was told %s and is now %s (%s)", p.ID, told, now, p.State)

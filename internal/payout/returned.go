@@ -211,7 +211,7 @@ func (t *tx) refund(s *session.Session, p *session.Payout, n int, project *partn
 	r.Status, r.FinishedAt = session.RefundSuspended, t.now
 	e := ledger.Stray(r.Amount.Minor, p.Rail)
 	e.Session, e.Payout = s.ID, p.ID
-	return alarm, t.post(s.Project, e)
+	return alarm, t.post(s.Project, p.Details.Account, e)
 }
 
 // watchReturns takes what a rail gives back, until ctx ends.

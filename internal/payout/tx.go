@@ -1,7 +1,6 @@
 package payout
 
 import (
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -30,6 +29,7 @@ type batch struct {
 	books    map[id.Project]int
 	events   map[store.EventKey]int
 	public   map[store.PublicKey]int
+	accounts map[store.AccountKey]int
 	items    map[store.ItemKey]int
 	npd      map[store.NPDKey]int
 	incomes  map[store.IncomeKey]int
@@ -49,7 +49,7 @@ func newBatch(e *Engine, number id.Batch, now time.Time, rows *store.Rows) *batc
 		Engine: e, now: now, rows: rows, changes: store.Changes{Batch: number},
 		sessions: map[store.SessionKey]int{}, books: map[id.Project]int{},
 		events: map[store.EventKey]int{}, public: map[store.PublicKey]int{}, items: map[store.ItemKey]int{}, npd: map[store.NPDKey]int{},
-		incomes: map[store.IncomeKey]int{}, tasks: map[store.TaskKey]taskChange{},
+		incomes: map[store.IncomeKey]int{}, tasks: map[store.TaskKey]taskChange{}, accounts: map[store.AccountKey]int{},
 	}
 }
 
@@ -122,13 +122,24 @@ func (t *tx) ledger(p id.Project) (*ledger.Book, error) {
 	return t.book, nil
 }
 
-// post books an entry.
-func (t *tx) post(p id.Project, e ledger.Entry) error {
+// post books an entry of the balance or of the own account that is named.
+func (t *tx) post(p id.Project, account string, e ledger.Entry) error {
 	b, err := t.ledger(p)
 	if err != nil {
 		return err
 	}
-	posted, err := b.Post(e, t.now)
+	var posted ledger.Entry
+	if account == "" {
+		posted, err = b.Post(e, t.now)
+	} else {
+		var a *store.Account
+		if a, err = t.account(p, account); err != nil {
+			return err
+		}
+		if posted, err = b.PostTo(&a.OwnAccount, e, t.now); err == nil && !slices.Contains(t.own.Accounts, a) {
+			t.own.Accounts = append(t.own.Accounts, a)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -172,7 +183,7 @@ func (t *tx) enter(s *session.Session, p *session.Payout, e session.Event, proje
 	if p.State.Final() && p.FinishedAt.IsZero() {
 		p.FinishedAt = t.now
 	}
-	s.State, s.UpdatedAt = p.State, t.now
+	s.State, s.UpdatedAt = s.Lead(), t.now
 	if err := t.receiptFollows(s, p, project); err != nil {
 		return err
 	}
@@ -215,7 +226,7 @@ func (t *tx) move(s *session.Session, p *session.Payout, m session.Movement) err
 		return fmt.Errorf("no template for the movement %q", m)
 	}
 	e.Session, e.Payout = s.ID, p.ID
-	return t.post(s.Project, e)
+	return t.post(s.Project, p.Details.Account, e)
 }
 
 // taskOf is the one task that a payout in a state has; "" where it has none.
@@ -357,6 +368,16 @@ func (t *tx) accept() {
 			c.Books = append(c.Books, t.book)
 		}
 	}
+	for _, a := range t.own.Accounts {
+		k := a.Key()
+		b.rows.Accounts[k] = a
+		if i, ok := b.accounts[k]; ok {
+			c.Accounts[i] = a
+			continue
+		}
+		b.accounts[k] = len(c.Accounts)
+		c.Accounts = append(c.Accounts, a)
+	}
 	for _, e := range t.own.Events {
 		b.acceptEvent(e)
 	}
@@ -423,6 +444,3 @@ func (b *batch) acceptEvent(e webhook.Event) {
 	}
 	b.rows.Outbox[k.SessionKey] = open
 }
-
-// short reports whether money was missing, and nothing worse.
-func short(err error) bool { return errors.Is(err, ledger.ErrShort) }

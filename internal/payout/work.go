@@ -355,6 +355,8 @@ func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout) 
 			if verdict.Text != "" {
 				found.text = instrument.MaskText(verdict.Text)
 			}
+		case p.Details.Source != "":
+			found.to = party(&asks, p.Details.Instrument, verdict.Bank)
 		}
 	}
 	return w.report(ctx, found)

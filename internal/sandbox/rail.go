@@ -44,7 +44,11 @@ func (r *simulated) Check(ctx context.Context, o rail.Order, open rail.Opener) (
 	case CheckFailed:
 		return rail.Verdict{Refused: p.script.code, Text: text(p.script.code)}, nil
 	default:
-		return rail.Verdict{}, nil
+		var verdict rail.Verdict
+		if a := o.Destination.Account; a != nil && instrument.BIK(a.BIK) {
+			verdict.Bank = rail.Bank{Name: "Bank " + a.BIK, Correspondent: "30101810000000000" + a.BIK[6:]}
+		}
+		return verdict, nil
 	}
 }
 

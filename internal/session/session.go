@@ -24,7 +24,8 @@ type Session struct {
 	ID      id.Session
 	// Version created the session; its webhooks use that version's names.
 	Version Version
-	// State is that of the only payout, or Created or Cancelled while there is none.
+	// State is that of the only payout, of several that of the leading one (Lead),
+	// or Created or Cancelled while there is none.
 	State State
 	// Draft is what session/create gave; the start request may replace any of it.
 	Draft Details
@@ -57,6 +58,35 @@ type Details struct {
 	Metadata     json.RawMessage `json:"metadata,omitempty"`
 	// Fiscal is of a payout with a receipt, and nil for others.
 	Fiscal *Fiscal `json:"fiscal,omitempty"`
+
+	// Source is what the payout is paid from, and Account the number of the
+	// project's own account that it names, unless that is the wallet.
+	Source  instrument.Source `json:"source,omitempty"`
+	Account string            `json:"account,omitempty"`
+	Extra   Extra             `json:"extra,omitzero"`
+}
+
+// Extra is what a request may say that changes nothing here and is not echoed: it
+// is kept as it was sent (wire reference, core §2.10).
+type Extra struct {
+	Routing  json.RawMessage `json:"custom_routing,omitempty"`
+	Options  json.RawMessage `json:"payment_options,omitempty"`
+	Metadata json.RawMessage `json:"payment_metadata,omitempty"`
+	Split    json.RawMessage `json:"revenue_split_info,omitempty"`
+}
+
+func (e Extra) over(base Extra) Extra {
+	return Extra{
+		Routing: first(e.Routing, base.Routing), Options: first(e.Options, base.Options),
+		Metadata: first(e.Metadata, base.Metadata), Split: first(e.Split, base.Split),
+	}
+}
+
+func first(one, other json.RawMessage) json.RawMessage {
+	if one == nil {
+		return other
+	}
+	return one
 }
 
 // Over returns d with the members of base that d lacks: what a start request
@@ -70,14 +100,10 @@ func (d Details) Over(base Details) Details {
 		d.Amount = base.Amount
 	}
 	if d.Participants == nil {
-		d.Participants, d.Recipient = base.Participants, base.Recipient
+		d.Participants, d.Recipient, d.Account = base.Participants, base.Recipient, base.Account
 	}
-	if d.Customer == nil {
-		d.Customer = base.Customer
-	}
-	if d.Metadata == nil {
-		d.Metadata = base.Metadata
-	}
+	d.Customer, d.Metadata = first(d.Customer, base.Customer), first(d.Metadata, base.Metadata)
+	d.Extra = d.Extra.over(base.Extra)
 	if d.Recipient == "" && d.Instrument != nil && d.Instrument.Account != nil {
 		d.Recipient = d.Instrument.Account.FullName
 	}
@@ -93,6 +119,9 @@ type Payout struct {
 	// Quote is the price of a payout in foreign currency; nil before it is made,
 	// and for a payout in roubles.
 	Quote *Quote
+	// Transfer is what the partner has to confirm of a payout from an account of
+	// its own; nil before it is checked, and for any other payout.
+	Transfer *Transfer
 	// Fee is ours, in minor units of roubles, fixed when the payout is started,
 	// or quoted.
 	Fee int64
@@ -164,6 +193,25 @@ type Quote struct {
 	Until  time.Time // when the rate is no longer locked
 }
 
+// Transfer is a payout from an account of the project's own as the bank books it.
+// It is made once, before the money is held, and never changed.
+type Transfer struct {
+	Sender    Party  `json:"sender"`
+	Recipient Party  `json:"recipient"`
+	Purpose   string `json:"purpose,omitempty"`
+}
+
+// Party is one side of a transfer; members not known are empty.
+type Party struct {
+	Account       string `json:"account,omitempty"` // of a recipient known by a token, masked
+	Name          string `json:"name,omitempty"`
+	BankName      string `json:"bank_name,omitempty"`
+	BIK           string `json:"bik,omitempty"`
+	Correspondent string `json:"correspondent,omitempty"` // the bank's account with the Bank of Russia
+	INN           string `json:"inn,omitempty"`
+	KPP           string `json:"kpp,omitempty"`
+}
+
 // TransactionInfo is what the rail tells of a finished payout; members not
 // known are empty (wire reference, core §2.6).
 type TransactionInfo struct {
@@ -180,6 +228,33 @@ type TransactionInfo struct {
 type Failure struct {
 	Code fault.Code `json:"code"`
 	Text string     `json:"description"`
+}
+
+// Informed is the payout whose transfer the partner has to confirm by sending it
+// back; nil if there is none. Only one from an account of the project's own has
+// one, and such a payout is alone in its session.
+func (s *Session) Informed() *Payout {
+	if len(s.Payouts) == 1 && s.Payouts[0].Transfer != nil {
+		return &s.Payouts[0]
+	}
+	return nil
+}
+
+// Lead is the state of the payout that the session's end waits for: of the first
+// that has not ended or, once all have, of the first that was paid, else of the
+// first.
+func (s *Session) Lead() State {
+	paid := -1
+	for i := range s.Payouts {
+		p := &s.Payouts[i]
+		switch {
+		case !p.State.Final():
+			return p.State
+		case paid < 0 && p.Show().Payout == "succeeded":
+			paid = i
+		}
+	}
+	return s.Payouts[max(paid, 0)].State
 }
 
 // Clone returns a copy whose payouts can be changed without touching s.

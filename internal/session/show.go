@@ -13,6 +13,7 @@ type Shown struct {
 var shown = map[State]Shown{
 	Created:   {"created", "", ""},
 	Checking:  {"in_progress", "in_progress", ""},
+	Checked:   {"in_progress", "in_progress", ""},
 	Awaiting:  {"in_progress", "pending", "confirm"},
 	Confirmed: {"in_progress", "pending", ""},
 	Sent:      {"in_progress", "in_progress", ""},

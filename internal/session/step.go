@@ -10,7 +10,8 @@ type State string
 // The states. They are finer than the wire's: see Show.
 const (
 	Created   State = "created"          // partner: start or cancel
-	Checking  State = "checking"         // us: check the recipient, hold the money
+	Checking  State = "checking"         // us: check the recipient
+	Checked   State = "checked"          // us: hold the money, once no other payout of the session is being checked
 	Awaiting  State = "awaiting_confirm" // partner: confirm or cancel, until the time-out
 	Confirmed State = "confirmed"        // us: commit the intent, then call the rail
 	Sent      State = "sent"             // rail: answer
@@ -23,7 +24,7 @@ const (
 )
 
 // States lists all states in the order of a payout's life.
-var States = []State{Created, Checking, Awaiting, Confirmed, Sent, Unclear, Paid, Failed, Cancelled, Returned, Disputed}
+var States = []State{Created, Checking, Checked, Awaiting, Confirmed, Sent, Unclear, Paid, Failed, Cancelled, Returned, Disputed}
 
 // Event is what happens to a payout.
 type Event string
@@ -31,8 +32,9 @@ type Event string
 // The events; the comment says who brings them.
 const (
 	Start    Event = "start"    // partner: session/start/payout
-	Ready    Event = "ready"    // us: checked, the money is held, the partner may confirm
-	Proceed  Event = "proceed"  // us: checked and held in a project that does not confirm
+	Pass     Event = "pass"     // us: the check says yes
+	Ready    Event = "ready"    // us: the money is held, the partner may confirm
+	Proceed  Event = "proceed"  // us: the money is held in a project that does not confirm
 	Verified Event = "verified" // rail: the FPS recipient is known; tax service: the receipt is made; no money is moved
 	Refuse   Event = "refuse"   // us: the check, the balance or the deadline says no
 	Confirm  Event = "confirm"  // partner: session/confirm
@@ -48,7 +50,7 @@ const (
 )
 
 // Events lists all events in the order of a payout's life.
-var Events = []Event{Start, Ready, Proceed, Verified, Refuse, Confirm, Cancel, Expire, Abort, Send, Accept, Decline, Lose, Resend, Return}
+var Events = []Event{Start, Pass, Ready, Proceed, Verified, Refuse, Confirm, Cancel, Expire, Abort, Send, Accept, Decline, Lose, Resend, Return}
 
 // Movement names the posting template that a step books; package ledger has
 // the templates.
@@ -89,10 +91,14 @@ var steps = map[State]map[Event]Step{
 		Cancel: {Cancelled, None, Silent},
 	},
 	Checking: {
-		Ready:    {Awaiting, Hold, ReadyToConfirm},
-		Proceed:  {Confirmed, Hold, Silent},
+		Pass:     {Checked, None, Silent},
 		Verified: {Paid, None, PaymentFinished},
 		Refuse:   {Failed, None, PaymentFinished},
+	},
+	Checked: {
+		Ready:   {Awaiting, Hold, ReadyToConfirm},
+		Proceed: {Confirmed, Hold, Silent},
+		Refuse:  {Failed, None, PaymentFinished},
 	},
 	Awaiting: {
 		Confirm: {Confirmed, None, Silent},

@@ -86,6 +86,13 @@ type Store interface {
 	FindAttempt(ctx context.Context, rail, reference string) (Attempt, error)
 	// Deliveries reads the delivery log of a session, oldest first.
 	Deliveries(ctx context.Context, k SessionKey) ([]webhook.Attempt, error)
+	// Account reads an own account of a project, and Accounts all of them by
+	// number, without waiting for any Commit.
+	Account(ctx context.Context, k AccountKey) (*Account, error)
+	Accounts(ctx context.Context, p id.Project) ([]Account, error)
+	// AccountHistory reads what went into an own account and out of it, and what was on
+	// it before, without waiting for any Commit.
+	AccountHistory(ctx context.Context, k AccountKey, from, to time.Time) (AccountHistory, error)
 	// Alarms reads the newest alarms, newest first.
 	Alarms(ctx context.Context, limit int) ([]Alarm, error)
 
@@ -133,6 +140,34 @@ const Nodes = 1 << 10
 type SessionKey struct {
 	Project id.Project
 	Session id.Session
+}
+
+// AccountKey names an own account of a project.
+type AccountKey struct {
+	Project id.Project
+	Number  string
+}
+
+// Account is an own account of a project, with whose it is.
+type Account struct {
+	ledger.OwnAccount
+	Owner     partner.Owner
+	CreatedAt time.Time
+}
+
+// Key names the account.
+func (a *Account) Key() AccountKey { return AccountKey{a.Project, a.Number} }
+
+// AccountHistory is a time of an own account.
+type AccountHistory struct {
+	Opening   int64 // kopecks, what was booked on it before
+	Movements []AccountMovement
+}
+
+// AccountMovement is an entry that changed what is booked on an own account, by No.
+type AccountMovement struct {
+	Entry    ledger.Entry
+	Transfer *session.Transfer // of its payout; nil for a deposit
 }
 
 // EventKey names a webhook event.
@@ -267,6 +302,10 @@ type Reads struct {
 	Incomes  []IncomeKey
 	// Reservations are read without a lock: who changes one has named its income.
 	Reservations []ReservationKey
+	// Accounts are own accounts, beside those that the sessions of Sessions name,
+	// which are loaded with them. Who changes one names the project's book as
+	// well, which is their lock.
+	Accounts []AccountKey
 }
 
 // Rows is what was found; what is not in a map does not exist.
@@ -284,6 +323,24 @@ type Rows struct {
 
 	Incomes      map[IncomeKey]Income
 	Reservations map[ReservationKey]Reservation
+	// Accounts has the own accounts that were named, and those that the drafts and
+	// payouts of Sessions name.
+	Accounts map[AccountKey]*Account
+}
+
+// AccountsOf are the own accounts that a session names.
+func AccountsOf(s *session.Session) []AccountKey {
+	var keys []AccountKey
+	add := func(d *session.Details) {
+		if d.Account != "" {
+			keys = append(keys, AccountKey{s.Project, d.Account})
+		}
+	}
+	add(&s.Draft)
+	for i := range s.Payouts {
+		add(&s.Payouts[i].Details)
+	}
+	return keys
 }
 
 // Changes is the sum of what the commands of a batch change.
@@ -295,7 +352,10 @@ type Changes struct {
 	// engine. Version, CreatedAt and the Details of a payout are written once.
 	Sessions []*session.Session
 	// Books changed, with the Revision that was loaded.
-	Books      []*ledger.Book
+	Books []*ledger.Book
+	// Accounts are new, with Revision 0, or changed, with the Revision that was
+	// loaded; only the balance changes.
+	Accounts   []*Account
 	Entries    []ledger.Entry    // new
 	Attempts   []Attempt         // new or changed
 	Cards      []vault.Sealed    // new
@@ -325,7 +385,7 @@ type Changes struct {
 
 // Empty reports whether there is nothing to write.
 func (c *Changes) Empty() bool {
-	return len(c.Keys)+len(c.Sessions)+len(c.Books)+len(c.Entries)+len(c.Attempts)+len(c.Cards)+len(c.Events)+
+	return len(c.Keys)+len(c.Sessions)+len(c.Books)+len(c.Accounts)+len(c.Entries)+len(c.Attempts)+len(c.Cards)+len(c.Events)+
 		len(c.Deliveries)+len(c.Tasks)+len(c.TasksDone)+len(c.Alarms)+len(c.Items)+len(c.Public)+len(c.NPD)+len(c.Acts)+
 		len(c.Statements)+len(c.Lines)+len(c.Differences)+len(c.Incomes)+len(c.Reservations) == 0
 }
@@ -336,6 +396,9 @@ func (c *Changes) Empty() bool {
 type Snapshot interface {
 	Projects(ctx context.Context) ([]partner.Project, error)
 	Books(ctx context.Context) ([]ledger.Book, error)
+	Accounts(ctx context.Context, p id.Project) ([]Account, error) // by Number
+	// Moved is the sum of all movements of an own account.
+	Moved(ctx context.Context, k AccountKey) (int64, error)
 	Entries(ctx context.Context, p id.Project) iter.Seq2[ledger.Entry, error]          // by No
 	EntriesBySession(ctx context.Context, p id.Project) iter.Seq2[ledger.Entry, error] // by Session, Payout, No; no deposits
 	Sessions(ctx context.Context, p id.Project) iter.Seq2[*session.Session, error]     // by ID

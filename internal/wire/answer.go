@@ -23,12 +23,14 @@ const (
 	payoutBytes  = 1024
 )
 
-// Answer writes {"status":"ok","session":{…}} in the names of the version. The
+// Answer writes {"status":"ok","session":{…}} in the names of the version, with
+// confirm_information where the session awaits one. The
 // project decides what is shown; nil takes the defaults.
 func Answer(s *session.Session, v session.Version, p *partner.Project) []byte {
 	b := make([]byte, 0, sessionBytes+payoutBytes*len(s.Payouts))
 	b = append(b, `{"status":"ok","session":`...)
 	b = appendSession(b, s, v, p)
+	b = appendInformation(b, s, v)
 	return append(b, '}')
 }
 
@@ -39,6 +41,7 @@ func Hook(h session.Hook, s *session.Session, v session.Version, p *partner.Proj
 	b = appendText(b, h)
 	b = append(b, `,"session":`...)
 	b = appendSession(b, s, v, p)
+	b = appendInformation(b, s, v)
 	return append(b, '}')
 }
 

@@ -17,8 +17,9 @@ import (
 // The bounds of a body. How many bytes it has is bounded before it comes here.
 const (
 	depthMax      = 32
-	nodesMax      = 4096 // members and elements, metadata and what is ignored not counted
-	violationsMax = 20   // listed in one answer
+	nodesMax      = 4096         // members and elements, what is kept whole and what is ignored not counted
+	listNodesMax  = 8 * nodesMax // where there is a list of payouts
+	violationsMax = 20           // listed in one answer
 )
 
 // ref names a node of a document by its index.
@@ -42,27 +43,51 @@ type node struct {
 // A document is a body, read once, with everything that was found wrong in it.
 type document struct {
 	nodes      []node
+	nodesMax   int
 	violations []string
 	more       int // violations above violationsMax
 	warnings   []string
 }
 
-// known are the members that operations on sessions look into; all others are
-// skipped, whatever they hold (wire reference, core §2.10).
-var known = map[string]bool{
-	"session_id": true, "payment_method": true, "payout_details": true, amountDetails: true,
-	participantDetails: true, "customer": true, "request_datetime": true, fiscalization: true,
+// look is what is done with a member of the body.
+type look int
+
+const (
+	skip   look = iota // whatever it holds (wire reference, core §2.10)
+	inside             // all that is in it becomes nodes
+	whole              // it is kept as it stands, nulls included
+	list               // of objects whose members are treated as those of the body
+)
+
+// known are the members that operations on sessions look at.
+var known = map[string]look{
+	"session_id": inside, "payment_method": inside, "payout_details": inside, amountDetails: inside,
+	participantDetails: inside, "customer": inside, "request_datetime": inside, fiscalization: inside,
+	metadata: whole, confirmInformation: whole,
+	customRouting: inside, paymentOptions: inside, paymentMetadata: whole, revenueSplit: inside,
 }
 
-// metadata is the one member that is kept as it stands, nulls included.
+// knownToMulti are those that session/multi/init looks at: in the body, and in
+// each payout of its list.
+var knownToMulti = map[string]look{
+	PayoutList: list, paymentList: inside,
+	"payment_method": inside, "payout_details": inside, amountDetails: inside,
+	participantDetails: inside, "customer": inside, fiscalization: inside,
+	metadata: whole, customRouting: inside, paymentOptions: inside, paymentMetadata: whole, revenueSplit: inside,
+}
+
+// metadata is the partner's alone.
 const metadata = "metadata"
 
 // read reads a body: an object, or what stands for an empty one, namely []
 // and nothing at all (wire reference, core §1.4). fault.Invalid if it is not
 // JSON in UTF-8 with unique names, or breaks a bound. Its texts say where and
 // never repeat what stands there.
-func read(body []byte, known map[string]bool) (*document, error) {
-	d := &document{nodes: make([]node, root+1, 40)}
+func read(body []byte, known map[string]look) (*document, error) {
+	d := &document{nodes: make([]node, root+1, 40), nodesMax: nodesMax}
+	if known[PayoutList] == list {
+		d.nodesMax = listNodesMax
+	}
 	d.nodes[root].kind = jsontext.KindBeginObject
 	if len(bytes.Trim(body, " \t\r\n")) == 0 {
 		return d, nil
@@ -94,7 +119,7 @@ type reader struct {
 	*jsontext.Decoder
 	*document
 	body  []byte
-	known map[string]bool // members of the body to be looked into
+	known map[string]look
 }
 
 // top reads the outermost value.
@@ -110,27 +135,80 @@ func (r *reader) top() error {
 			return err
 		}
 	case jsontext.KindBeginObject:
-		for r.PeekKind() != jsontext.KindEndObject {
-			name, err := r.name()
-			if err != nil {
-				return err
-			}
-			switch {
-			case r.known[string(name)]:
-				err = r.value(root, name)
-			case string(name) == metadata:
-				err = r.whole(root, name)
-			default:
-				_, err = r.skip()
-			}
-			if err != nil {
-				return err
-			}
-		}
-		_, err = r.ReadToken()
-		return err
+		return r.members(root)
 	}
 	return fault.New(fault.Invalid, "body: must be a JSON object")
+}
+
+// members reads those of the body, or of an object that is like it, and its end.
+func (r *reader) members(of ref) error {
+	for r.PeekKind() != jsontext.KindEndObject {
+		name, err := r.name()
+		if err != nil {
+			return err
+		}
+		switch r.known[string(name)] {
+		case inside:
+			err = r.value(of, name)
+		case whole:
+			err = r.whole(of, name)
+		case list:
+			err = r.list(of, name)
+		default:
+			_, err = r.skip()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := r.ReadToken()
+	return err
+}
+
+// list reads an array of objects that are like the body. What is not one is read
+// as any value.
+func (r *reader) list(parent ref, name []byte) error {
+	if parent != root || r.PeekKind() != jsontext.KindBeginArray {
+		return r.value(parent, name)
+	}
+	if err := r.open(); err != nil {
+		return err
+	}
+	at, err := r.add(parent, node{kind: jsontext.KindBeginArray, name: name})
+	if err != nil {
+		return err
+	}
+	for r.PeekKind() != jsontext.KindEndArray {
+		if err := r.item(at); err != nil {
+			return err
+		}
+	}
+	_, err = r.ReadToken()
+	return err
+}
+
+// item reads an element of a list. A null has a node here: the elements are
+// counted.
+func (r *reader) item(parent ref) error {
+	switch kind := r.PeekKind(); kind {
+	case jsontext.KindBeginObject:
+	case jsontext.KindNull:
+		if _, err := r.scalar(); err != nil {
+			return err
+		}
+		_, err := r.add(parent, node{kind: kind})
+		return err
+	default:
+		return r.value(parent, nil)
+	}
+	if err := r.open(); err != nil {
+		return err
+	}
+	at, err := r.add(parent, node{kind: jsontext.KindBeginObject})
+	if err != nil {
+		return err
+	}
+	return r.members(at)
 }
 
 // end makes sure that nothing follows.
@@ -252,8 +330,8 @@ func (r *reader) skip() ([]byte, error) {
 // add puts a node behind its siblings.
 func (d *document) add(parent ref, n node) (ref, error) {
 	at := ref(len(d.nodes)) // #nosec G115 -- at most nodesMax and one
-	if at > nodesMax {
-		return absent, fault.New(fault.Invalid, "body: more than %d members", nodesMax)
+	if int(at) > d.nodesMax {
+		return absent, fault.New(fault.Invalid, "body: more than %d members", d.nodesMax)
 	}
 	n.parent = parent
 	d.nodes = append(d.nodes, n)
@@ -303,6 +381,8 @@ func (d *document) object(at ref) bool {
 func (d *document) path(at ref) string {
 	n := &d.nodes[at]
 	switch {
+	case at == root:
+		return "body"
 	case n.parent == root:
 		return string(n.name)
 	case d.nodes[n.parent].kind == jsontext.KindBeginArray:
@@ -319,11 +399,14 @@ func (d *document) path(at ref) string {
 func (d *document) refuse(at ref, reason string) { d.violate(d.path(at), reason) }
 
 // missing notes a member that an object lacks.
-func (d *document) missing(of ref, name string) {
-	if of != root {
-		name = d.path(of) + "." + name
+func (d *document) missing(of ref, name string) { d.violate(d.under(of, name), isRequired) }
+
+// under is the path of a member of an object, whether it is there or not.
+func (d *document) under(of ref, name string) string {
+	if of == root {
+		return name
 	}
-	d.violate(name, isRequired)
+	return d.path(of) + "." + name
 }
 
 func (d *document) violate(path, reason string) {

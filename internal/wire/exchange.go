@@ -21,7 +21,7 @@ const (
 )
 
 // knownToCalculate are the members that calculate looks into.
-var knownToCalculate = map[string]bool{"amounts": true}
+var knownToCalculate = map[string]look{"amounts": inside}
 
 // exchange reads amounts (wire reference, extensions §4.2).
 func (d *document) exchange() (e Exchange) {

@@ -237,8 +237,8 @@ func (d *document) sessionIn(of ref, must bool) id.Session {
 }
 
 // amount reads amount_details (wire reference, core §2.5).
-func (d *document) amount() *money.Amount {
-	at := d.member(root, amountDetails)
+func (d *document) amount(of ref) *money.Amount {
+	at := d.member(of, amountDetails)
 	if at == absent || !d.object(at) {
 		return nil
 	}

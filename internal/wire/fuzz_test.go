@@ -28,6 +28,10 @@ func FuzzParse(f *testing.F) {
 		f.Add(uint8(i), []byte(object(cardOf(`{"type":"bank_card","bank_card":{"number":"4242424242424243"}}`))))
 		f.Add(uint8(i), []byte(`{"participant_details":{"x":[null,{"\u0061":[]}]},"customer":{"reference":"\ud83d\ude00"}}`))
 		f.Add(uint8(i), []byte(`[]`))
+		item := object(cardOf(`{"type":"bank_card","bank_card":{"number":"4242424242424242"}}`), amountPart, namePart, `"metadata":[null]`)
+		f.Add(uint8(i), []byte(`{"payout_list":[`+item+`,null,{"custom_routing":{"tags":[{"root_tag":"a","values":[]}]}}]}`))
+		f.Add(uint8(i), []byte(`{"payout_list":[`+item+`,{"payout_list":[`+item+`]}],"payment_list":[]}`))
+		f.Add(uint8(i), []byte(`{"account_number":"40702810900000000131","date_from":"2026-03-02","date_to":"2026-03-02"}`))
 	}
 	project := &partner.Project{ControlKey: partner.Warn, INNCheck: partner.Reject, AccountPrefix: partner.Warn}
 	f.Fuzz(func(t *testing.T, n uint8, body []byte) {
@@ -48,6 +52,11 @@ func FuzzParse(f *testing.F) {
 		}
 		if r.PAN != "" && strings.Contains(string(appendInstrument(nil, r.Details.Instrument)), string(r.PAN)) {
 			t.Fatal("the card number is shown")
+		}
+		for _, item := range r.Items {
+			if item.PAN != "" && strings.Contains(string(appendInstrument(nil, item.Details.Instrument)), string(item.PAN)) {
+				t.Fatal("the card number of an item is shown")
+			}
 		}
 		s := &session.Session{ID: 1, State: session.Checking, Payouts: []session.Payout{{ID: 2, State: session.Checking, Details: r.Details}}}
 		for _, v := range []session.Version{1, 2} {

@@ -19,9 +19,9 @@ const (
 )
 
 // knownToNPD are the members that questions to the tax service look into.
-var knownToNPD = map[string]bool{
-	"request_id": true, "tax_reference": true, "tax_references": true, "notifications": true,
-	"last_name": true, "first_name": true, "middle_name": true, "full_name": true, "phone": true,
+var knownToNPD = map[string]look{
+	"request_id": inside, "tax_reference": inside, "tax_references": inside, "notifications": inside,
+	"last_name": inside, "first_name": inside, "middle_name": inside, "full_name": inside, "phone": inside,
 }
 
 var (

@@ -1,6 +1,10 @@
 package wire
 
 import (
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
@@ -18,34 +22,48 @@ func Parse(op Op, v session.Version, p *partner.Project, body []byte) (Request, 
 	if p == nil {
 		p = &partner.Project{}
 	}
-	look := known
+	op, source := op.source()
+	members := known
 	switch op {
 	case OpToken, OpInfo, OpTokenize, OpElements:
-		look = knownToTokens
+		members = knownToTokens
 	case OpCalculate:
-		look = knownToCalculate
+		members = knownToCalculate
 	case OpNPDCheck, OpNPDPerson, OpNPDStatus, OpNotices, OpRead, OpDelivered, OpUpdate:
-		look = knownToNPD
+		members = knownToNPD
+	case OpMulti:
+		members = knownToMulti
+	case OpAccountBalance, OpStatement:
+		members = knownToReports
 	}
-	d, err := read(body, look)
+	d, err := read(body, members)
 	if err != nil {
 		return Request{}, err
 	}
 	var r Request
 	switch op {
 	case OpCreate, OpInit, OpInitFiscal: // a session_id is a relic of old examples (core §3.3)
-		d.details(&r, op, v, p)
+		r.Details.Source = source
+		d.details(&r, root, op, v, p)
 	case OpStart, OpStartFiscal:
-		r.Session = d.session(true)
-		d.details(&r, op, v, p)
+		r.Session, r.Details.Source = d.session(true), source
+		d.details(&r, root, op, v, p)
 	case OpFiscal:
 		r.Session = d.session(true)
 		d.alone(&r, p)
 	case OpVerify: // the published SDK may leave the session out (core §7 no. 17)
 		r.Session = d.session(false)
-		d.details(&r, op, v, p)
-	case OpStatus, OpConfirm, OpCancel, OpFiscalCancel:
+		d.details(&r, root, op, v, p)
+	case OpMulti:
+		d.items(&r, v, p)
+	case OpStatus, OpCancel, OpFiscalCancel:
 		r.Session = d.session(true)
+	case OpConfirm:
+		r.Session, r.Information = d.session(true), d.kept(root, confirmInformation)
+	case OpAccountBalance:
+		r.Report.Account = d.required(root, accountNumber, accountForm)
+	case OpStatement:
+		d.statement(&r.Report)
 	case OpBalance:
 		d.required(root, "request_datetime", timeForm)
 	case OpBanks:
@@ -77,37 +95,73 @@ func Parse(op Op, v session.Version, p *partner.Project, body []byte) (Request, 
 
 // details reads what the partner says of a payout. Where the request alone
 // must say everything, what is missing is refused along with what is wrong.
-func (d *document) details(r *Request, op Op, v session.Version, p *partner.Project) {
-	r.Details.Instrument, r.PAN = d.instrument(op, p, r)
+func (d *document) details(r *Request, of ref, op Op, v session.Version, p *partner.Project) {
+	r.Details.Instrument, r.PAN = d.instrument(of, op, p, r)
 	if op != OpVerify { // a verification has no amount (core §3.9)
-		r.Details.Amount = d.amount()
+		r.Details.Amount = d.amount(of)
 	}
-	r.Details.Participants, r.Details.Recipient = d.participants()
-	r.Details.Customer = d.customer()
-	r.Details.Metadata = d.metadata()
+	d.participants(of, &r.Details)
+	r.Details.Customer = d.customer(of)
+	r.Details.Metadata = d.kept(of, metadata)
+	r.Details.Extra = d.extra(of)
 
 	if op == OpStartFiscal || op == OpInitFiscal {
 		r.Details.Fiscal = d.fiscal(p)
-	} else if at := d.member(root, fiscalization); at != absent && d.object(at) && d.nodes[at].first != absent {
+	} else if at := d.member(of, fiscalization); at != absent && d.object(at) && d.nodes[at].first != absent {
 		// A payout whose receipt is silently left out would break the law for the
 		// partner, so it is not made.
 		d.refuse(at, "is taken by session/start/payout/fiscalization and session/init/payout/fiscalization")
 	}
 
-	sent := func(name string) bool { return d.member(root, name) != absent }
+	sent := func(name string) bool { return d.member(of, name) != absent }
 	whole := op == OpInit || op == OpInitFiscal
 	if op == OpVerify || whole {
 		if !sent("payout_details") && !sent("payment_method") {
-			d.missing(root, namesOf[v].details)
+			d.missing(of, namesOf[v].details)
 		}
 	}
 	if whole && !sent(amountDetails) {
-		d.missing(root, amountDetails)
+		d.missing(of, amountDetails)
 	}
 	if whole || op == OpVerify && !sent("session_id") {
-		if i := r.Details.Instrument; i != nil && (needsName(i) || r.Details.Fiscal != nil && i.Account == nil) && r.Details.Recipient == "" && !d.violated(recipientName) {
-			d.violate(recipientName, nameRequired)
+		name := d.under(of, recipientName)
+		if i := r.Details.Instrument; i != nil && (needsName(i) || r.Details.Fiscal != nil && i.Account == nil) && r.Details.Recipient == "" && !d.violated(name) {
+			d.violate(name, nameRequired)
 		}
+		d.sourced(&r.Details, of)
+	}
+}
+
+// payoutsMax is how many payouts one session may have: our choice, so that what
+// it takes at once stays small.
+const payoutsMax = 100
+
+// items reads the payouts of a multi-session, each a body of session/init/payout
+// (wire reference, extensions §4.2). Incoming payments, which the published SDK
+// sends with them, are not offered.
+func (d *document) items(r *Request, v session.Version, p *partner.Project) {
+	if at := d.member(root, paymentList); at != absent && (d.nodes[at].kind != jsontext.KindBeginArray || d.nodes[at].first != absent) {
+		d.refuse(at, "incoming payments are not offered by this server")
+	}
+	at := d.member(root, PayoutList)
+	if at == absent {
+		d.missing(root, PayoutList)
+		return
+	}
+	if d.nodes[at].kind != jsontext.KindBeginArray || d.nodes[at].first == absent {
+		d.refuse(at, "must be an array of payouts")
+		return
+	}
+	for item := d.nodes[at].first; item != absent; item = d.nodes[item].next {
+		if len(r.Items) == payoutsMax {
+			d.refuse(at, fmt.Sprintf("must have at most %d payouts", payoutsMax))
+			return
+		}
+		var one Request
+		if d.object(item) {
+			d.details(&one, item, OpInit, v, p)
+		}
+		r.Items = append(r.Items, one)
 	}
 }
 
@@ -116,13 +170,14 @@ func (d *document) details(r *Request, op Op, v session.Version, p *partner.Proj
 // not kept.
 func (d *document) alone(r *Request, p *partner.Project) {
 	var unused Request
-	d.instrument(OpStart, p, &unused)
-	if r.Details.Amount = d.amount(); r.Details.Amount != nil && r.Details.Amount.Currency != "" && r.Details.Amount.Currency != money.RUB {
+	d.instrument(root, OpStart, p, &unused)
+	if r.Details.Amount = d.amount(root); r.Details.Amount != nil && r.Details.Amount.Currency != "" && r.Details.Amount.Currency != money.RUB {
 		d.violate(amountDetails+".currency", mustBeRub)
 	}
-	r.Details.Participants, r.Details.Recipient = d.participants()
-	r.Details.Customer = d.customer()
-	r.Details.Metadata = d.metadata()
+	d.participants(root, &r.Details)
+	r.Details.Customer = d.customer(root)
+	r.Details.Metadata = d.kept(root, metadata)
+	r.Details.Extra = d.extra(root)
 	if r.Details.Fiscal = d.fiscal(p); r.Details.Fiscal != nil {
 		r.Details.Fiscal.Alone = true
 	}
@@ -146,6 +201,7 @@ func Complete(v session.Version, details session.Details) error {
 	if i != nil && (needsName(i) || details.Fiscal != nil) && details.Recipient == "" {
 		d.violate(recipientName, nameRequired)
 	}
+	d.sourced(&details, root)
 	return d.err()
 }
 

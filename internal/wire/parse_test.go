@@ -352,7 +352,9 @@ func TestParseAccepts(t *testing.T) {
 		{name: "{}", op: OpCreate, body: "{}", want: Request{}},
 		{name: "[]", op: OpBanks, body: " [ ] ", want: Request{}},
 		{name: "nulls", op: OpCreate, body: `{"payment_method":null,"payout_details":null,"amount_details":null,"participant_details":null,"customer":null,"metadata":null}`, want: Request{}},
-		{name: "members of others", op: OpCreate, body: `{"session_id":5,"payment_options":{"recurrent":true},"custom_routing":{"tags":[{"root_tag":"x","values":[1,null]}]},"fiscalization_details":[]}`, want: Request{}},
+		{name: "members of others", op: OpCreate, body: `{"session_id":5,"payment_options":{"recurrent":true},"custom_routing":{"tags":[{"root_tag":"x","values":[1,null]}]},"fiscalization_details":[]}`, want: Request{Details: session.Details{Extra: session.Extra{
+			Options: []byte(`{"recurrent":true}`), Routing: []byte(`{"tags":[{"root_tag":"x","values":[1]}]}`),
+		}}}},
 		{name: "confirm_information on cancel", op: OpCancel, body: `{"session_id":"ps_1","confirm_information":{"account_details":[]}}`, want: Request{Session: 1}},
 		{name: "greatest session", op: OpStatus, body: `{"session_id":"ps_9223372036854775807"}`, want: Request{Session: 9223372036854775807}},
 		{name: "only the session", op: OpStart, body: object(sessionPart), want: Request{Session: 7300451}},

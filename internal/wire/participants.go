@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/payoutd/payoutd/internal/session"
 )
 
 // participantMembers are those of a sender or recipient (wire reference, core
@@ -26,12 +28,13 @@ var documentMembers = map[string]check{
 	"division_code": textForm, "issued_by": textForm,
 }
 
-// participants reads participant_details and the recipient's name in one line,
-// "" if it is not complete.
-func (d *document) participants() (echo json.RawMessage, recipient string) {
-	at := d.member(root, participantDetails)
+// participants reads participant_details, with the recipient's name in one line,
+// "" if it is not complete, and the account of the sender from which a payout is
+// paid that is not paid from the wallet.
+func (d *document) participants(of ref, into *session.Details) {
+	at := d.member(of, participantDetails)
 	if at == absent || !d.object(at) {
-		return nil, ""
+		return
 	}
 	for _, role := range []string{"sender", "recipient"} {
 		who := d.member(at, role)
@@ -42,11 +45,14 @@ func (d *document) participants() (echo json.RawMessage, recipient string) {
 		if papers := d.member(who, "identity_document"); papers != absent && d.object(papers) {
 			d.members(papers, documentMembers)
 		}
-		if role == "recipient" {
-			recipient = d.fullName(who)
+		switch {
+		case role == "recipient":
+			into.Recipient = d.fullName(who)
+		case into.Source != "":
+			into.Account = d.optional(who, "account", accountForm)
 		}
 	}
-	return d.echo(at), recipient
+	into.Participants = d.echo(at)
 }
 
 // members checks what an object has against a table.
@@ -79,8 +85,8 @@ func (d *document) fullName(of ref) string {
 }
 
 // customer reads the recipient as the partner knows him (wire reference, core §2.7).
-func (d *document) customer() json.RawMessage {
-	at := d.member(root, "customer")
+func (d *document) customer(of ref) json.RawMessage {
+	at := d.member(of, "customer")
 	if at == absent || !d.object(at) {
 		return nil
 	}
@@ -108,14 +114,14 @@ func (d *document) contacts(at ref) {
 	}
 }
 
-// metadataBytesMax is the most that a partner may hang on a payout, compact
-// (wire reference, core §7 no. 32).
-const metadataBytesMax = 64 << 10
+// keptBytesMax is the most that a partner may hang on a payout in one member,
+// compact (wire reference, core §7 no. 32).
+const keptBytesMax = 64 << 10
 
-// metadata reads the one member that is the partner's alone: any JSON, of
+// kept reads a member that is kept as it stands, such as metadata: any JSON, of
 // which not even a digit is changed.
-func (d *document) metadata() json.RawMessage {
-	at := d.member(root, metadata)
+func (d *document) kept(of ref, name string) json.RawMessage {
+	at := d.member(of, name)
 	if at == absent {
 		return nil
 	}
@@ -124,7 +130,7 @@ func (d *document) metadata() json.RawMessage {
 		d.refuse(at, "is not valid JSON")
 		return nil
 	}
-	if len(b) > metadataBytesMax {
+	if len(b) > keptBytesMax {
 		d.refuse(at, "must be at most 64 KiB")
 		return nil
 	}

@@ -70,8 +70,8 @@ func (d *document) variant(of ref, c choice) (string, ref) {
 // instrument reads where the payout goes, under either version's name. What it
 // returns has its kind even where members of it are wrong, so that the checks
 // that go by the kind are made too.
-func (d *document) instrument(op Op, p *partner.Project, r *Request) (*instrument.Instrument, instrument.PAN) {
-	one, other := d.member(root, "payout_details"), d.member(root, "payment_method")
+func (d *document) instrument(of ref, op Op, p *partner.Project, r *Request) (*instrument.Instrument, instrument.PAN) {
+	one, other := d.member(of, "payout_details"), d.member(of, "payment_method")
 	if one != absent && other != absent {
 		d.refuse(other, "must not be sent together with payout_details")
 		return nil, ""
@@ -84,6 +84,12 @@ func (d *document) instrument(op Op, p *partner.Project, r *Request) (*instrumen
 	if op == OpVerify && method != "bank_account" {
 		if method != "" {
 			d.refuse(d.member(at, "type"), "must be bank_account in a customer verification")
+		}
+		return nil, ""
+	}
+	if r.Details.Source != "" && method != "bank_account" {
+		if method != "" {
+			d.refuse(d.member(at, "type"), "must be bank_account in a payout from a settlement or escrow account")
 		}
 		return nil, ""
 	}

@@ -39,10 +39,10 @@ type Element struct {
 const elementsMax = 100
 
 // knownToTokens are the members that operations on tokens look into.
-var knownToTokens = map[string]bool{
-	"tokenize_widget": true, "self_employed_widget": true, "acquiring_widget": true,
-	"type": true, "card": true, "public_token": true, "recurrent_token": true, "bank_account_ru": true, "bank_account": true,
-	"elements": true,
+var knownToTokens = map[string]look{
+	"tokenize_widget": inside, "self_employed_widget": inside, "acquiring_widget": inside,
+	"type": inside, "card": inside, "public_token": inside, "recurrent_token": inside, "bank_account_ru": inside, "bank_account": inside,
+	"elements": inside,
 }
 
 var (

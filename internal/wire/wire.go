@@ -5,6 +5,9 @@
 package wire
 
 import (
+	"encoding/json"
+	"strings"
+
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/session"
@@ -41,10 +44,19 @@ const (
 	OpDelivered Op = "npd/notifications/mark_as_delivered"
 	OpUpdate    Op = "npd/notifications/update"
 
-	OpStartFiscal  Op = "session/start/payout/fiscalization"
-	OpInitFiscal   Op = "session/init/payout/fiscalization"
-	OpFiscal       Op = "fiscalization"
-	OpFiscalCancel Op = "fiscalization/cancel"
+	OpStartFiscal    Op = "session/start/payout/fiscalization"
+	OpInitFiscal     Op = "session/init/payout/fiscalization"
+	OpFiscal         Op = "fiscalization"
+	OpFiscalCancel   Op = "fiscalization/cancel"
+	OpMulti          Op = "session/multi/init"
+	OpCreateRKO      Op = "session/create/rko"
+	OpStartRKO       Op = "session/start/payout/rko"
+	OpInitRKO        Op = "session/init/payout/rko"
+	OpCreateNominal  Op = "session/create/nominal"
+	OpStartNominal   Op = "session/start/payout/nominal"
+	OpInitNominal    Op = "session/init/payout/nominal"
+	OpAccountBalance Op = "report/account_balance"
+	OpStatement      Op = "report/account_statement"
 )
 
 // Ops lists all operations.
@@ -52,12 +64,32 @@ var Ops = []Op{
 	OpCreate, OpStart, OpInit, OpStatus, OpConfirm, OpCancel, OpVerify, OpBalance, OpBanks, OpToken, OpInfo, OpTokenize,
 	OpElements, OpCalculate, OpNPDCheck, OpNPDPerson, OpNPDStatus, OpNotices, OpRead, OpDelivered, OpUpdate, OpStartFiscal,
 	OpInitFiscal, OpFiscal, OpFiscalCancel,
+	OpMulti, OpCreateRKO, OpStartRKO, OpInitRKO, OpCreateNominal, OpStartNominal, OpInitNominal, OpAccountBalance, OpStatement,
+}
+
+// source splits off what the payouts of an operation are paid from: its last
+// word, for accounts of the project's own.
+func (op Op) source() (Op, instrument.Source) {
+	for _, s := range instrument.Sources {
+		if base, ok := strings.CutSuffix(string(op), "/"+string(s)); ok {
+			return Op(base), s
+		}
+	}
+	return op, ""
 }
 
 // Request is what a body said, checked.
 type Request struct {
 	Session id.Session // 0 where none was sent
 	Details session.Details
+	// Items are the payouts of session/multi/init, each with the members of a
+	// request that a payout needs.
+	Items []Request
+	// Information is confirm_information as session/confirm sends it back; nil
+	// where none was sent.
+	Information json.RawMessage
+	// Report is of the reports on accounts alone.
+	Report Report
 	// PAN is the open card number of Details.Instrument.Card, to be sealed
 	// before anything is written; "" for other instruments.
 	PAN instrument.PAN
@@ -94,6 +126,11 @@ const (
 	participantDetails = "participant_details"
 	fiscalization      = "fiscalization_details"
 	recipientName      = participantDetails + ".recipient.full_name"
+	SenderAccount      = participantDetails + ".sender.account"
+	confirmInformation = "confirm_information"
+	PayoutList         = "payout_list"
+	paymentList        = "payment_list"
+	accountNumber      = "account_number"
 )
 
 // Reasons that more than one check gives.

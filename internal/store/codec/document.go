@@ -23,6 +23,12 @@ type details struct {
 	Customer     string                 `json:"customer,omitzero"`
 	Metadata     string                 `json:"metadata,omitzero"`
 	Fiscal       *session.Fiscal        `json:"fiscal,omitzero"`
+	Source       instrument.Source      `json:"source,omitzero"`
+	Account      string                 `json:"account,omitzero"`
+	Routing      string                 `json:"custom_routing,omitzero"`
+	Options      string                 `json:"payment_options,omitzero"`
+	PaymentMeta  string                 `json:"payment_metadata,omitzero"`
+	Split        string                 `json:"revenue_split_info,omitzero"`
 }
 
 // EncodeDetails returns "" for details that say nothing.
@@ -35,6 +41,12 @@ func EncodeDetails(d session.Details) (string, error) {
 		Customer:     string(d.Customer),
 		Metadata:     string(d.Metadata),
 		Fiscal:       d.Fiscal,
+		Source:       d.Source,
+		Account:      d.Account,
+		Routing:      string(d.Extra.Routing),
+		Options:      string(d.Extra.Options),
+		PaymentMeta:  string(d.Extra.Metadata),
+		Split:        string(d.Extra.Split),
 	}
 	if doc == (details{}) {
 		return "", nil
@@ -60,6 +72,11 @@ func DecodeDetails(text []byte) (session.Details, error) {
 		Customer:     raw(doc.Customer),
 		Metadata:     raw(doc.Metadata),
 		Fiscal:       doc.Fiscal,
+		Source:       doc.Source,
+		Account:      doc.Account,
+		Extra: session.Extra{
+			Routing: raw(doc.Routing), Options: raw(doc.Options), Metadata: raw(doc.PaymentMeta), Split: raw(doc.Split),
+		},
 	}, nil
 }
 
@@ -75,6 +92,7 @@ func raw(s string) stdjson.RawMessage {
 // functions below; rows written before lack it and read as zero.
 type progress struct {
 	Quote      *quote                  `json:"quote,omitzero"`
+	Transfer   *session.Transfer       `json:"transfer,omitzero"`
 	Fee        int64                   `json:"fee,omitzero"`
 	Rail       string                  `json:"rail,omitzero"`
 	Reference  string                  `json:"reference,omitzero"`
@@ -173,6 +191,7 @@ func EncodeProgress(p *session.Payout) (string, error) {
 	}
 	b, err := json.Marshal(&progress{
 		Quote:      encodeQuote(p.Quote),
+		Transfer:   p.Transfer,
 		Fee:        p.Fee,
 		Rail:       p.Rail,
 		Reference:  p.Reference,
@@ -196,7 +215,7 @@ func DecodeProgress(text []byte, p *session.Payout) error {
 	if err := json.Unmarshal(text, &doc); err != nil {
 		return err
 	}
-	p.Quote, p.Fee = doc.Quote.decode(), doc.Fee
+	p.Quote, p.Transfer, p.Fee = doc.Quote.decode(), doc.Transfer, doc.Fee
 	p.Rail, p.Reference = doc.Rail, doc.Reference
 	p.Attempt, p.NeverSeen = doc.Attempt, doc.NeverSeen
 	p.Info, p.Failure = doc.Info, doc.Failure

@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"github.com/payoutd/payoutd/internal/ledger"
@@ -54,8 +55,37 @@ func EntryRow(e ledger.Entry) []any {
 	c := &e.Change
 	return []any{
 		string(e.Project), e.No, string(e.Kind), int64(e.Session), int64(e.Payout), e.Rail, e.Reference,
-		c.Available, c.Held, c.Clearing, c.Fees, c.Deposits, c.Suspense, Micros(e.At), e.Hash[:],
+		c.Available, c.Held, c.Clearing, c.Fees, c.Deposits, c.Suspense, Micros(e.At), e.Hash[:], e.Account,
 	}
+}
+
+// AccountRow is an own account as it stands after revision.
+func AccountRow(a *store.Account, revision int64) ([]any, error) {
+	owner, err := json.Marshal(&a.Owner)
+	if err != nil {
+		return nil, fmt.Errorf("owner of account %s: %w", a.Number, err)
+	}
+	b := &a.Balance
+	return []any{
+		string(a.Project), a.Number, b.Available, b.Held, b.Clearing, b.Fees, b.Deposits, b.Suspense, string(owner), Micros(a.CreatedAt), revision,
+	}, nil
+}
+
+// Moved are the entries that stand in movements, because they change what is
+// booked on an own account.
+func Moved(entries []ledger.Entry) []ledger.Entry {
+	var moved []ledger.Entry
+	for i := range entries {
+		if e := &entries[i]; e.Account != "" && e.Change.Available+e.Change.Held != 0 {
+			moved = append(moved, *e)
+		}
+	}
+	return moved
+}
+
+// AccountMovementRow is an entry as it stands in movements.
+func AccountMovementRow(e ledger.Entry) []any {
+	return []any{string(e.Project), e.Account, Micros(e.At), e.No, e.Change.Available + e.Change.Held}
 }
 
 // AttemptRow is an attempt.

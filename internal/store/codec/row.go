@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"encoding/json"
 	"fmt"
 	"iter"
 	"time"
@@ -15,17 +16,22 @@ import (
 const (
 	SessionColumns = `s.project, s.id, s.version, s.state, s.draft, s.events, s.fence, s.revision, s.created_at, s.updated_at`
 	// A session without payouts has one row in which these are zero.
-	PayoutColumns = `coalesce(p.id, 0), coalesce(p.state, ''), coalesce(p.details, ''), coalesce(p.progress, ''), coalesce(p.created_at, 0)`
-	BookColumns   = `b.project, b.available, b.held, b.clearing, b.fees, b.deposits, b.suspense, b.credit, b.entries, b.hash, b.events, b.revision`
-	KeyColumns    = `r.project, r.scope, r.key, r.print, r.answer, r.at`
-	EventColumns  = `e.project, e.session, e.n, e.id, e.seq, e.type, e.body, ` + deliveryState
+	PayoutColumns          = `coalesce(p.id, 0), coalesce(p.state, ''), coalesce(p.details, ''), coalesce(p.progress, ''), coalesce(p.created_at, 0)`
+	BookColumns            = `b.project, b.available, b.held, b.clearing, b.fees, b.deposits, b.suspense, b.credit, b.entries, b.hash, b.events, b.revision`
+	AccountColumns         = `a.project, a.number, a.available, a.held, a.clearing, a.fees, a.deposits, a.suspense, a.owner, a.created_at, a.revision`
+	AccountMovementColumns = `project, account, at, no, minor`
+	// HistoryColumns are entries of an own account, with the progress of their payouts.
+	HistoryColumns = `e.project, e.no, e.kind, e.session, e.payout, e.rail, e.reference, e.available, e.held, e.clearing, e.fees,
+		e.deposits, e.suspense, e.at, e.hash, e.account, coalesce(p.progress, '')`
+	KeyColumns   = `r.project, r.scope, r.key, r.print, r.answer, r.at`
+	EventColumns = `e.project, e.session, e.n, e.id, e.seq, e.type, e.body, ` + deliveryState
 	// OutboxColumns leave the body out: who decides on a delivery needs none.
 	OutboxColumns   = `e.project, e.session, e.n, e.id, e.seq, e.type, NULL, ` + deliveryState
 	deliveryState   = `e.signature, e.status, e.attempts, e.created_at, e.due, e.owner, e.lease`
 	AttemptColumns  = `project, session, payout, no, rail, reference, outcome, sent_at, ended_at`
 	DeliveryColumns = `project, session, n, no, at, took, status, error`
 	AlarmColumns    = `project, id, session, payout, kind, text, at`
-	EntryColumns    = `project, no, kind, session, payout, rail, reference, available, held, clearing, fees, deposits, suspense, at, hash`
+	EntryColumns    = `project, no, kind, session, payout, rail, reference, available, held, clearing, fees, deposits, suspense, at, hash, account`
 	TaskColumns     = `t.project, t.session, t.payout, t.kind, t.due, t.attempt, t.owner, t.lease`
 
 	// SessionsWithPayouts is one statement, so that both are of one state. It
@@ -195,18 +201,58 @@ func ScanEvent(row Row) (webhook.Event, error) {
 	return e, err
 }
 
-func ScanEntry(row Row) (ledger.Entry, error) {
+func ScanEntry(row Row) (ledger.Entry, error) { return scanEntry(row) }
+
+// scanEntry reads an entry and what comes after it.
+func scanEntry(row Row, more ...any) (ledger.Entry, error) {
 	var (
 		e    ledger.Entry
 		c    = &e.Change
 		at   int64
 		hash []byte
 	)
-	err := row.Scan(&e.Project, &e.No, &e.Kind, &e.Session, &e.Payout, &e.Rail, &e.Reference,
-		&c.Available, &c.Held, &c.Clearing, &c.Fees, &c.Deposits, &c.Suspense, &at, &hash)
+	err := row.Scan(append([]any{
+		&e.Project, &e.No, &e.Kind, &e.Session, &e.Payout, &e.Rail, &e.Reference,
+		&c.Available, &c.Held, &c.Clearing, &c.Fees, &c.Deposits, &c.Suspense, &at, &hash, &e.Account,
+	}, more...)...)
 	e.At = Instant(at)
 	copy(e.Hash[:], hash)
 	return e, err
+}
+
+// ScanAccountMovement reads a movement of a statement.
+func ScanAccountMovement(row Row) (store.AccountMovement, error) {
+	var (
+		m        store.AccountMovement
+		progress []byte
+		err      error
+	)
+	if m.Entry, err = scanEntry(row, &progress); err != nil || len(progress) == 0 {
+		return m, err
+	}
+	var p session.Payout
+	err = DecodeProgress(progress, &p)
+	m.Transfer = p.Transfer
+	return m, err
+}
+
+// ScanAccount reads an own account.
+func ScanAccount(row Row) (store.Account, error) {
+	var (
+		a       store.Account
+		b       = &a.Balance
+		owner   []byte
+		created int64
+	)
+	err := row.Scan(&a.Project, &a.Number, &b.Available, &b.Held, &b.Clearing, &b.Fees, &b.Deposits, &b.Suspense, &owner, &created, &a.Revision)
+	if err != nil {
+		return a, err
+	}
+	a.CreatedAt = Instant(created)
+	if err := json.Unmarshal(owner, &a.Owner); err != nil {
+		return a, fmt.Errorf("owner of account %s: %w", a.Number, err)
+	}
+	return a, nil
 }
 
 func ScanTask(row Row) (store.Task, error) {

@@ -54,7 +54,11 @@ func (s *Store) Fill(ctx context.Context, c *store.Changes) error {
 		}
 		b = new(pgx.Batch)
 		writeBooks(b, c.Books)
+		if err := writeAccounts(b, c.Accounts); err != nil {
+			return err
+		}
 		writeClearing(b, c.Entries)
+		writeMovements(b, c.Entries)
 		if err := errors.Join(writeItems(b, c.Items), writePublic(b, c.Public), writeNPD(b, c.NPD)); err != nil {
 			return err
 		}

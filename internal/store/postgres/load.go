@@ -24,6 +24,9 @@ import (
 const (
 	loadBooks = `SELECT ` + codec.BookColumns + ` FROM books b WHERE b.project = ANY($1::text[])
 		ORDER BY b.project FOR UPDATE`
+	// The lock of an own account is its project's book, so it needs none.
+	loadAccounts = `SELECT ` + codec.AccountColumns + ` FROM unnest($1::text[], $2::text[]) k (project, number)
+		JOIN accounts a ON a.project = k.project AND a.number = k.number`
 	loadSessions = `SELECT ` + codec.SessionColumns + ` FROM unnest($1::text[], $2::bigint[]) k (project, id)
 		JOIN sessions s ON s.project = k.project AND s.id = k.id
 		ORDER BY s.project, s.id FOR UPDATE OF s`
@@ -52,6 +55,7 @@ type wanted struct {
 	npd              []store.NPDKey
 	incomes          []store.IncomeKey
 	reservations     []store.ReservationKey
+	accounts         []store.AccountKey
 }
 
 func want(r store.Reads) wanted {
@@ -67,11 +71,12 @@ func want(r store.Reads) wanted {
 
 		incomes:      distinct(r.Incomes, compareIncomes),
 		reservations: distinct(r.Reservations, compareReservations),
+		accounts:     distinct(r.Accounts, compareAccounts),
 	}
 }
 
 func (w *wanted) nothing() bool {
-	return len(w.outbox)+len(w.books)+len(w.keys)+len(w.items)+len(w.public)+len(w.npd)+len(w.incomes)+len(w.reservations) == 0
+	return len(w.outbox)+len(w.books)+len(w.keys)+len(w.items)+len(w.public)+len(w.npd)+len(w.incomes)+len(w.reservations)+len(w.accounts) == 0
 }
 
 // distinct sorts a copy of keys and drops the repeated ones.
@@ -102,6 +107,7 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 
 		Incomes:      make(map[store.IncomeKey]store.Income),
 		Reservations: make(map[store.ReservationKey]store.Reservation),
+		Accounts:     make(map[store.AccountKey]*store.Account),
 	}
 	if w.nothing() {
 		return rows, nil
@@ -160,7 +166,11 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 	queuePublic(b, w.public, rows)
 	queueNPD(b, w.npd, rows)
 	queueIncomes(b, w, rows)
+	queueAccounts(b, w.accounts, rows)
 	if err := t.send(ctx, b); err != nil {
+		return nil, err
+	}
+	if err := t.loadAccounts(ctx, rows); err != nil {
 		return nil, err
 	}
 	t.payouts = make(map[store.SessionKey]int, len(rows.Sessions))
@@ -177,6 +187,35 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 		t.events[k] = struct{}{}
 	}
 	return rows, nil
+}
+
+func queueAccounts(b *pgx.Batch, keys []store.AccountKey, into *store.Rows) {
+	if len(keys) == 0 {
+		return
+	}
+	b.Queue(loadAccounts, column(keys, func(k store.AccountKey) string { return text(k.Project) }),
+		column(keys, func(k store.AccountKey) string { return k.Number })).Query(func(r pgx.Rows) error {
+		return each(r, codec.ScanAccount, func(a store.Account) { into.Accounts[a.Key()] = &a })
+	})
+}
+
+// loadAccounts reads the own accounts that the sessions name, which nobody knew
+// before; hardly any does.
+func (t *transaction) loadAccounts(ctx context.Context, rows *store.Rows) error {
+	var named []store.AccountKey
+	for _, s := range rows.Sessions {
+		named = append(named, store.AccountsOf(s)...)
+	}
+	if len(named) == 0 {
+		return nil
+	}
+	b := t.begin()
+	queueAccounts(b, distinct(named, compareAccounts), rows)
+	return t.send(ctx, b)
+}
+
+func compareAccounts(a, b store.AccountKey) int {
+	return cmp.Or(cmp.Compare(a.Project, b.Project), cmp.Compare(a.Number, b.Number))
 }
 
 func eventKey(e *webhook.Event) store.EventKey {

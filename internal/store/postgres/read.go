@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -30,6 +31,17 @@ const (
 			AND (cardinality($5::text[]) = 0 OR e.status = ANY($5))
 			AND ($6::bigint = 0 OR e.created_at >= $6) AND ($7::bigint = 0 OR e.created_at < $7)
 		ORDER BY e.session, e.n LIMIT $8`
+	selectAccount  = `SELECT ` + codec.AccountColumns + ` FROM accounts a WHERE a.project = $1 AND a.number = $2`
+	selectAccounts = `SELECT ` + codec.AccountColumns + ` FROM accounts a WHERE a.project = $1 ORDER BY a.number`
+	selectOpening  = `SELECT coalesce(sum(minor), 0)::bigint FROM movements WHERE project = $1 AND account = $2 AND at < $3`
+	selectMoved    = `SELECT coalesce(sum(minor), 0)::bigint FROM movements WHERE project = $1 AND account = $2`
+	// The limits let no planner read a table in place of looking up a row.
+	selectHistory = `SELECT ` + codec.HistoryColumns + ` FROM movements m
+		CROSS JOIN LATERAL (SELECT * FROM entries e WHERE e.project = m.project AND e.no = m.no LIMIT 1) e
+		LEFT JOIN LATERAL (
+			SELECT p.progress FROM payouts p WHERE p.project = e.project AND p.session = e.session AND p.id = e.payout LIMIT 1
+		) p ON true
+		WHERE m.project = $1 AND m.account = $2 AND m.at >= $3 AND m.at < $4 ORDER BY m.no`
 	selectAlarms = `SELECT ` + codec.AlarmColumns + ` FROM alarms ORDER BY id DESC LIMIT $1`
 )
 
@@ -104,6 +116,45 @@ func (s *Store) Deliveries(ctx context.Context, k store.SessionKey) ([]webhook.A
 		return nil, failed(err, "read the deliveries of %s", k.Session)
 	}
 	return log, nil
+}
+
+// Account implements store.Store.
+func (s *Store) Account(ctx context.Context, k store.AccountKey) (*store.Account, error) {
+	var a store.Account
+	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, selectAccount, k.Project, k.Number)
+		a, err = one(all(rows, err, codec.ScanAccount))
+		return err
+	})
+	if err != nil {
+		return nil, failed(err, "read an account of %s", k.Project)
+	}
+	return &a, nil
+}
+
+// Accounts implements store.Store.
+func (s *Store) Accounts(ctx context.Context, p id.Project) ([]store.Account, error) {
+	accounts, err := list(ctx, s, codec.ScanAccount, selectAccounts, text(p))
+	if err != nil {
+		return nil, failed(err, "read the accounts of %s", p)
+	}
+	return accounts, nil
+}
+
+// AccountHistory implements store.Store. What was before comes no more after it was
+// read, so that two reads make one state.
+func (s *Store) AccountHistory(ctx context.Context, k store.AccountKey, from, to time.Time) (store.AccountHistory, error) {
+	var of store.AccountHistory
+	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, selectOpening, text(k.Project), k.Number, codec.Micros(from)).Scan(&of.Opening)
+	})
+	if err == nil {
+		of.Movements, err = list(ctx, s, codec.ScanAccountMovement, selectHistory, text(k.Project), k.Number, codec.Micros(from), codec.Micros(to))
+	}
+	if err != nil {
+		return store.AccountHistory{}, failed(err, "read the statement of an account of %s", k.Project)
+	}
+	return of, nil
 }
 
 // Alarms implements store.Store.

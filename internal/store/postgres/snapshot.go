@@ -97,6 +97,17 @@ func (s *snapshot) Books(ctx context.Context) ([]ledger.Book, error) {
 	}, `SELECT `+codec.BookColumns+` FROM books b ORDER BY b.project`))
 }
 
+func (s *snapshot) Accounts(ctx context.Context, p id.Project) ([]store.Account, error) {
+	return codec.Collect(stream(ctx, s, codec.ScanAccount, selectAccounts, text(p)))
+}
+
+func (s *snapshot) Moved(ctx context.Context, k store.AccountKey) (int64, error) {
+	return one(stream(ctx, s, func(row codec.Row) (sum int64, err error) {
+		err = row.Scan(&sum)
+		return sum, err
+	}, selectMoved, text(k.Project), k.Number))
+}
+
 func (s *snapshot) Entries(ctx context.Context, p id.Project) iter.Seq2[ledger.Entry, error] {
 	return stream(ctx, s, codec.ScanEntry, `SELECT `+codec.EntryColumns+` FROM entries WHERE project = $1 ORDER BY no`, text(p))
 }

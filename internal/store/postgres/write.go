@@ -49,6 +49,12 @@ var (
 				$9::bigint[], $10::bytea[], $11::bigint[])
 			k (project, revision, available, held, clearing, fees, deposits, suspense, entries, hash, events)
 		WHERE b.project = k.project AND b.revision = k.revision`)
+	updateAccounts = guarded(`UPDATE accounts a
+		SET available = k.available, held = k.held, clearing = k.clearing, fees = k.fees, deposits = k.deposits, suspense = k.suspense,
+			revision = a.revision + 1
+		FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
+			k (project, number, revision, available, held, clearing, fees, deposits, suspense)
+		WHERE a.project = k.project AND a.number = k.number AND a.revision = k.revision`)
 	upsertAttempts = guarded(`INSERT INTO attempts AS a (project, session, payout, no, rail, reference, outcome, sent_at, ended_at)
 		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[])
 		ON CONFLICT (project, session, payout, no)
@@ -81,7 +87,11 @@ const (
 		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[])`
 	insertEntries = `INSERT INTO entries (` + codec.EntryColumns + `)
 		SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[],
-			$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bytea[])`
+			$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bytea[], $16::text[])`
+	insertAccount = `INSERT INTO accounts (project, number, available, held, clearing, fees, deposits, suspense, owner, created_at, revision)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`
+	insertMovements = `INSERT INTO movements (` + codec.AccountMovementColumns + `)
+		SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])`
 	addClearing = `INSERT INTO clearing AS c (project, rail, minor) SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
 		ON CONFLICT (project, rail) DO UPDATE SET minor = c.minor + excluded.minor`
 	insertCards = `INSERT INTO cards (project, id, ciphertext, fingerprint, created_at)
@@ -124,6 +134,9 @@ func (t *transaction) write(ctx context.Context, c *store.Changes) error {
 		return err
 	}
 	writeBooks(b, c.Books)
+	if err := writeAccounts(b, c.Accounts); err != nil {
+		return err
+	}
 	writeEntries(b, c.Entries)
 	writeAttempts(b, c.Attempts)
 	writeCards(b, c.Cards)
@@ -157,6 +170,8 @@ func home(c *store.Changes) id.Project {
 		return c.Sessions[0].Project
 	case len(c.Books) > 0:
 		return c.Books[0].Project
+	case len(c.Accounts) > 0:
+		return c.Accounts[0].Project
 	case len(c.Entries) > 0:
 		return c.Entries[0].Project
 	case len(c.Attempts) > 0:
@@ -345,8 +360,58 @@ func writeEntries(b *pgx.Batch, entries []ledger.Entry) {
 		column(entries, func(e ledger.Entry) int64 { return e.Change.Suspense }),
 		column(entries, func(e ledger.Entry) int64 { return codec.Micros(e.At) }),
 		column(entries, func(e ledger.Entry) []byte { return e.Hash[:] }),
+		column(entries, func(e ledger.Entry) string { return e.Account }),
 	)
 	writeClearing(b, entries)
+	writeMovements(b, entries)
+}
+
+// writeAccounts adds own accounts, of which there are few, or changes what is on
+// them.
+func writeAccounts(b *pgx.Batch, accounts []*store.Account) error {
+	var changed []*store.Account
+	for _, a := range accounts {
+		if a.Revision > 0 {
+			changed = append(changed, a)
+			continue
+		}
+		row, err := codec.AccountRow(a, 1)
+		if err != nil {
+			return failed(err, "write an account of %s", a.Project)
+		}
+		b.Queue(insertAccount, row...)
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	slices.SortFunc(changed, func(a, b *store.Account) int { return compareAccounts(a.Key(), b.Key()) })
+	b.Queue(updateAccounts,
+		column(changed, func(a *store.Account) string { return text(a.Project) }),
+		column(changed, func(a *store.Account) string { return a.Number }),
+		column(changed, func(a *store.Account) int64 { return a.Revision }),
+		column(changed, func(a *store.Account) int64 { return a.Balance.Available }),
+		column(changed, func(a *store.Account) int64 { return a.Balance.Held }),
+		column(changed, func(a *store.Account) int64 { return a.Balance.Clearing }),
+		column(changed, func(a *store.Account) int64 { return a.Balance.Fees }),
+		column(changed, func(a *store.Account) int64 { return a.Balance.Deposits }),
+		column(changed, func(a *store.Account) int64 { return a.Balance.Suspense }),
+	)
+	return nil
+}
+
+// writeMovements notes which entries are of statements.
+func writeMovements(b *pgx.Batch, entries []ledger.Entry) {
+	moved := codec.Moved(entries)
+	if len(moved) == 0 {
+		return
+	}
+	b.Queue(insertMovements,
+		column(moved, func(e ledger.Entry) string { return text(e.Project) }),
+		column(moved, func(e ledger.Entry) string { return e.Account }),
+		column(moved, func(e ledger.Entry) int64 { return codec.Micros(e.At) }),
+		column(moved, func(e ledger.Entry) int64 { return e.No }),
+		column(moved, func(e ledger.Entry) int64 { return e.Change.Available + e.Change.Held }),
+	)
 }
 
 // writeClearing keeps the balance of each rail, once per rail and batch.

@@ -95,7 +95,9 @@ func (w *writer) write(c *store.Changes) error {
 		each(c.Keys, w.writeKey),
 		each(c.Sessions, w.writeSession),
 		each(c.Books, w.writeBook),
+		each(c.Accounts, w.writeAccount),
 		each(c.Entries, w.writeEntry),
+		each(codec.Moved(c.Entries), w.writeMovement),
 		func() error { return w.writeClearing(c.Entries) },
 		each(c.Attempts, w.writeAttempt),
 		each(c.Cards, w.writeCard),
@@ -222,7 +224,40 @@ func (w *writer) writeBook(b *ledger.Book) error {
 	return nil
 }
 
-const insertEntry = `INSERT INTO entries (` + codec.EntryColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+const (
+	insertAccount = `INSERT INTO accounts (project, number, available, held, clearing, fees, deposits, suspense, owner, created_at, revision)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	updateAccount = `UPDATE accounts SET available = ?, held = ?, clearing = ?, fees = ?, deposits = ?, suspense = ?, revision = revision + 1
+		WHERE project = ? AND number = ? AND revision = ?`
+	insertMovement = `INSERT INTO movements (` + codec.AccountMovementColumns + `) VALUES (?, ?, ?, ?, ?)`
+)
+
+// writeAccount adds an own account, or changes what is on it.
+func (w *writer) writeAccount(a *store.Account) error {
+	b := &a.Balance
+	var err error
+	if a.Revision > 0 {
+		err = w.guarded(updateAccount, b.Available, b.Held, b.Clearing, b.Fees, b.Deposits, b.Suspense, a.Project, a.Number, a.Revision)
+	} else {
+		var row []any
+		if row, err = codec.AccountRow(a, 1); err == nil {
+			_, err = w.exec(insertAccount, row...)
+		}
+	}
+	if err != nil {
+		return failed(err, "write the account %s of %s at revision %d", a.Number, a.Project, a.Revision)
+	}
+	return nil
+}
+
+func (w *writer) writeMovement(e ledger.Entry) error {
+	if _, err := w.exec(insertMovement, codec.AccountMovementRow(e)...); err != nil {
+		return failed(err, "write the movement of entry %d of %s", e.No, e.Project)
+	}
+	return nil
+}
+
+const insertEntry = `INSERT INTO entries (` + codec.EntryColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 func (w *writer) writeEntry(e ledger.Entry) error {
 	if _, err := w.exec(insertEntry, codec.EntryRow(e)...); err != nil {

@@ -450,6 +450,13 @@ func TestHotStatementsLookUp(t *testing.T) {
 		{"load sessions", loadSessions, []string{"s USING PRIMARY KEY (project=? AND id=?)", "p " + payouts + ") LEFT-JOIN"}},
 		{"load outbox", loadOutbox, []string{"e " + events + ")"}},
 		{"load books", loadBooks, []string{"b USING PRIMARY KEY (project=?)"}},
+		{"load accounts", loadAccounts, []string{"a USING PRIMARY KEY (project=? AND number=?)"}},
+		{"update account", updateAccount, []string{"accounts USING PRIMARY KEY (project=? AND number=?)"}},
+		{"open a statement", selectOpening, []string{"movements USING PRIMARY KEY (project=? AND account=? AND at<?)"}},
+		{"read a statement", selectHistory, []string{
+			"m USING PRIMARY KEY (project=? AND account=? AND at>? AND at<?)", "e USING PRIMARY KEY (project=? AND no=?)",
+			"p " + payouts + ") LEFT-JOIN",
+		}},
 		{"load keys", loadKeys, []string{"r USING INDEX sqlite_autoindex_keys_1 (project=? AND scope=? AND key=?)"}},
 		{"read session", selectSession, []string{"s USING PRIMARY KEY (project=? AND id=?)", "p " + payouts + ") LEFT-JOIN"}},
 		{"read book", selectBook, []string{"b USING PRIMARY KEY (project=?)"}},

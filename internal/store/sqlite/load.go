@@ -22,8 +22,10 @@ const (
 		WHERE e.status = 'pending' ORDER BY k.key, e.n`
 	loadEvents = `SELECT ` + codec.OutboxColumns + ` FROM json_each(?) k
 		CROSS JOIN events e ON e.project = k.value->>0 AND e.session = k.value->>1`
-	loadBooks = `SELECT ` + codec.BookColumns + ` FROM json_each(?) k CROSS JOIN books b ON b.project = k.value`
-	loadKeys  = `SELECT ` + codec.KeyColumns + ` FROM json_each(?) k
+	loadBooks    = `SELECT ` + codec.BookColumns + ` FROM json_each(?) k CROSS JOIN books b ON b.project = k.value`
+	loadAccounts = `SELECT ` + codec.AccountColumns + ` FROM json_each(?) k
+		CROSS JOIN accounts a ON a.project = k.value->>0 AND a.number = k.value->>1`
+	loadKeys = `SELECT ` + codec.KeyColumns + ` FROM json_each(?) k
 		CROSS JOIN keys r ON r.project = k.value->>0 AND r.scope = k.value->>1 AND r.key = k.value->>2`
 )
 
@@ -41,6 +43,7 @@ func (w *writer) load(reads store.Reads) (*store.Rows, error) {
 
 		Incomes:      make(map[store.IncomeKey]store.Income),
 		Reservations: make(map[store.ReservationKey]store.Reservation),
+		Accounts:     make(map[store.AccountKey]*store.Account),
 	}
 	if err := w.loadSessions(reads.Sessions, rows); err != nil {
 		return nil, failed(err, "read the sessions of a batch")
@@ -75,7 +78,32 @@ func (w *writer) load(reads store.Reads) (*store.Rows, error) {
 	if err := w.loadIncomes(reads, rows); err != nil {
 		return nil, failed(err, "read the incomes of a batch")
 	}
+	accounts := reads.Accounts
+	for _, s := range rows.Sessions {
+		accounts = append(accounts, store.AccountsOf(s)...)
+	}
+	if err := w.loadAccounts(accounts, rows); err != nil {
+		return nil, failed(err, "read the accounts of a batch")
+	}
 	return rows, nil
+}
+
+func (w *writer) loadAccounts(wanted []store.AccountKey, into *store.Rows) error {
+	if len(wanted) == 0 {
+		return nil
+	}
+	keys, err := list(distinct(wanted, func(k store.AccountKey) any { return [2]any{k.Project, k.Number} }))
+	if err != nil {
+		return err
+	}
+	rows, err := w.query(loadAccounts, keys)
+	for a, err := range all(rows, err, codec.ScanAccount) {
+		if err != nil {
+			return err
+		}
+		into.Accounts[a.Key()] = &a
+	}
+	return nil
 }
 
 func (w *writer) loadSessions(wanted []store.SessionKey, into *store.Rows) error {

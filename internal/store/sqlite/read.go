@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"time"
 
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/ledger"
@@ -29,6 +30,14 @@ const (
 			AND (?5 = '[]' OR e.status IN (SELECT value FROM json_each(?5)))
 			AND (?6 = 0 OR e.created_at >= ?6) AND (?7 = 0 OR e.created_at < ?7)
 		ORDER BY e.session, e.n LIMIT ?8`
+	selectAccount  = `SELECT ` + codec.AccountColumns + ` FROM accounts a WHERE a.project = ? AND a.number = ?`
+	selectAccounts = `SELECT ` + codec.AccountColumns + ` FROM accounts a WHERE a.project = ? ORDER BY a.number`
+	selectOpening  = `SELECT coalesce(sum(minor), 0) FROM movements WHERE project = ? AND account = ? AND at < ?`
+	selectMoved    = `SELECT coalesce(sum(minor), 0) FROM movements WHERE project = ? AND account = ?`
+	selectHistory  = `SELECT ` + codec.HistoryColumns + ` FROM movements m
+		CROSS JOIN entries e ON e.project = m.project AND e.no = m.no
+		LEFT JOIN payouts p ON p.project = e.project AND p.session = e.session AND p.id = e.payout
+		WHERE m.project = ? AND m.account = ? AND m.at >= ? AND m.at < ? ORDER BY m.no`
 	selectAlarms = `SELECT ` + codec.AlarmColumns + ` FROM alarms ORDER BY id DESC LIMIT ?`
 )
 
@@ -97,6 +106,41 @@ func (s *Store) Deliveries(ctx context.Context, k store.SessionKey) ([]webhook.A
 		return nil, s.failed(err, "read the deliveries of %s", k.Session)
 	}
 	return log, nil
+}
+
+// Account implements store.Store.
+func (s *Store) Account(ctx context.Context, k store.AccountKey) (*store.Account, error) {
+	rows, err := s.readers.QueryContext(ctx, selectAccount, k.Project, k.Number)
+	a, err := one(all(rows, err, codec.ScanAccount))
+	if err != nil {
+		return nil, s.failed(err, "read an account of %s", k.Project)
+	}
+	return &a, nil
+}
+
+// Accounts implements store.Store.
+func (s *Store) Accounts(ctx context.Context, p id.Project) ([]store.Account, error) {
+	rows, err := s.readers.QueryContext(ctx, selectAccounts, p)
+	accounts, err := codec.Collect(all(rows, err, codec.ScanAccount))
+	if err != nil {
+		return nil, s.failed(err, "read the accounts of %s", p)
+	}
+	return accounts, nil
+}
+
+// AccountHistory implements store.Store. What was before comes no more after it was
+// read, so that two reads make one state.
+func (s *Store) AccountHistory(ctx context.Context, k store.AccountKey, from, to time.Time) (store.AccountHistory, error) {
+	var of store.AccountHistory
+	err := s.readers.QueryRowContext(ctx, selectOpening, k.Project, k.Number, codec.Micros(from)).Scan(&of.Opening)
+	if err == nil {
+		rows, queried := s.readers.QueryContext(ctx, selectHistory, k.Project, k.Number, codec.Micros(from), codec.Micros(to))
+		of.Movements, err = codec.Collect(all(rows, queried, codec.ScanAccountMovement))
+	}
+	if err != nil {
+		return store.AccountHistory{}, s.failed(err, "read the statement of an account of %s", k.Project)
+	}
+	return of, nil
 }
 
 // Alarms implements store.Store.

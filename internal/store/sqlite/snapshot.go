@@ -75,6 +75,17 @@ func (s snapshot) Books(ctx context.Context) ([]ledger.Book, error) {
 	}, `SELECT `+codec.BookColumns+` FROM books b ORDER BY b.project`))
 }
 
+func (s snapshot) Accounts(ctx context.Context, p id.Project) ([]store.Account, error) {
+	return codec.Collect(stream(ctx, s.tx, codec.ScanAccount, selectAccounts, p))
+}
+
+func (s snapshot) Moved(ctx context.Context, k store.AccountKey) (int64, error) {
+	return one(stream(ctx, s.tx, func(row codec.Row) (sum int64, err error) {
+		err = row.Scan(&sum)
+		return sum, err
+	}, selectMoved, k.Project, k.Number))
+}
+
 func (s snapshot) Entries(ctx context.Context, p id.Project) iter.Seq2[ledger.Entry, error] {
 	return stream(ctx, s.tx, codec.ScanEntry, `SELECT `+codec.EntryColumns+` FROM entries WHERE project = ? ORDER BY no`, p)
 }

@@ -79,6 +79,7 @@ func fillIsGuarded(t *testing.T, open func(*testing.T) store.Bulk) {
 			c.does(changes)
 			changes.Entries, changes.Attempts, changes.Cards, changes.Events, changes.Deliveries, changes.Tasks = nil, nil, nil, nil, nil, nil
 			changes.Items, changes.Public, changes.NPD, changes.Acts, changes.Incomes, changes.Reservations = nil, nil, nil, nil, nil, nil
+			changes.Accounts = nil
 			changes.Statements, changes.Lines, changes.Differences = nil, nil, nil
 			if err := s.Fill(t.Context(), changes); fault.CodeOf(err) != fault.Internal {
 				t.Errorf("error %v, want code %s", err, fault.Internal)
@@ -373,6 +374,16 @@ func (h *history) changes(t testing.TB, rows *store.Rows) *store.Changes {
 			tell(session.PaymentFinished, webhook.Delivered)
 		}
 	}
+	own := &store.Account{OwnAccount: ledger.OwnAccount{Project: historyProject, Number: "40702810900000000131"}, CreatedAt: noon}
+	own.Owner = fill[partner.Owner](&filler{n: 700})
+	for _, e := range []ledger.Entry{ledger.Deposit(historyDeposit, "own-1"), ledger.Hold(1, 0), ledger.Release(1, 0)} {
+		e, err := book.PostTo(&own.OwnAccount, e, noon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Entries = append(c.Entries, e)
+	}
+	c.Accounts = append(c.Accounts, own)
 	f := &filler{}
 	item, public, act := fill[vault.Item](f), fill[vault.Public](f), fill[store.Act](f)
 	wiped := fill[vault.Item](f)

@@ -23,6 +23,7 @@ type content struct {
 
 // contentOf is what a snapshot shows of one project.
 type contentOf struct {
+	Accounts  []store.Account
 	Entries   []ledger.Entry
 	BySession []ledger.Entry
 	Sessions  []*session.Session
@@ -69,6 +70,7 @@ func (b *bed) read(s store.Snapshot) (content, error) {
 func (b *bed) readOf(s store.Snapshot, p id.Project) (*contentOf, error) {
 	of := new(contentOf)
 	for _, read := range []func() error{
+		func() (err error) { of.Accounts, err = s.Accounts(b.ctx, p); return },
 		func() (err error) { of.Entries, err = gather(s.Entries(b.ctx, p)); return },
 		func() (err error) { of.BySession, err = gather(s.EntriesBySession(b.ctx, p)); return },
 		func() (err error) { of.Sessions, err = gather(s.Sessions(b.ctx, p)); return },

@@ -72,6 +72,12 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"NodeNumbersRest", nodeNumbersRest},
 		{"NodeNumberIsKept", nodeNumberIsKept},
 
+		{"AccountRoundTrip", accountRoundTrip},
+		{"AccountsComeWithSessions", accountsComeWithSessions},
+		{"AccountsAreGuarded", accountsAreGuarded},
+		{"StatementsAreOfTheirTime", statementsAreOfTheirTime},
+		{"OtherProjectsAccounts", otherProjectsAccounts},
+
 		{"Projects", projects},
 		{"ProjectRefusals", projectRefusals},
 		{"CreditMovesTheLine", creditMovesTheLine},
