@@ -74,8 +74,15 @@ type Store interface {
 
 	// Session reads one session without waiting for any Commit.
 	Session(ctx context.Context, k SessionKey) (*session.Session, error)
+	// SessionsByID reads those of a project's sessions that there are, by ID and
+	// without waiting for any Commit.
+	SessionsByID(ctx context.Context, p id.Project, sessions []id.Session) ([]*session.Session, error)
 	// Book reads a project's book without waiting for any Commit.
 	Book(ctx context.Context, p id.Project) (*ledger.Book, error)
+	// Entries reads a project's entries by No, those behind after, up to limit,
+	// without waiting for any Commit. Entries never change, so pages of them that
+	// are read one after another are one state.
+	Entries(ctx context.Context, p id.Project, after int64, limit int) ([]ledger.Entry, error)
 	// Card reads a sealed card number.
 	Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed, error)
 	// Events reads webhook events by session and N, without bodies and without

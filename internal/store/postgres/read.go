@@ -16,9 +16,11 @@ import (
 )
 
 const (
-	selectSession = codec.SessionsWithPayouts + ` WHERE s.project = $1 AND s.id = $2 ORDER BY p.no`
-	selectBook    = `SELECT ` + codec.BookColumns + ` FROM books b WHERE b.project = $1`
-	selectCard    = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = $1 AND id = $2`
+	selectSession  = codec.SessionsWithPayouts + ` WHERE s.project = $1 AND s.id = $2 ORDER BY p.no`
+	selectSessions = codec.SessionsWithPayouts + ` WHERE s.project = $1 AND s.id = ANY($2::bigint[]) ORDER BY s.id, p.no`
+	selectEntries  = `SELECT ` + codec.EntryColumns + ` FROM entries WHERE project = $1 AND no > $2 ORDER BY no LIMIT $3`
+	selectBook     = `SELECT ` + codec.BookColumns + ` FROM books b WHERE b.project = $1`
+	selectCard     = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = $1 AND id = $2`
 	// One look-up in each project: returns are few, and an index for them would
 	// have to be written with every payout.
 	selectAttempt = `SELECT ` + codec.AttemptColumns + ` FROM projects p
@@ -54,6 +56,29 @@ func (s *Store) Session(ctx context.Context, k store.SessionKey) (found *session
 	})
 	if err != nil {
 		return nil, failed(err, "read %s", k.Session)
+	}
+	return found, nil
+}
+
+// SessionsByID implements store.Store.
+func (s *Store) SessionsByID(ctx context.Context, p id.Project, sessions []id.Session) (found []*session.Session, err error) {
+	wanted := column(sessions, func(s id.Session) int64 { return int64(s) })
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, selectSessions, text(p), wanted)
+		found, err = codec.Collect(codec.Sessions(all(rows, err, codec.ScanSessionWithPayout)))
+		return err
+	})
+	if err != nil {
+		return nil, failed(err, "read sessions of %s", p)
+	}
+	return found, nil
+}
+
+// Entries implements store.Store.
+func (s *Store) Entries(ctx context.Context, p id.Project, after int64, limit int) ([]ledger.Entry, error) {
+	found, err := list(ctx, s, codec.ScanEntry, selectEntries, text(p), after, max(limit, 0))
+	if err != nil {
+		return nil, failed(err, "read the entries of %s", p)
 	}
 	return found, nil
 }

@@ -15,8 +15,11 @@ import (
 
 const (
 	selectSession = codec.SessionsWithPayouts + ` WHERE s.project = ? AND s.id = ? ORDER BY p.no`
-	selectBook    = `SELECT ` + codec.BookColumns + ` FROM books b WHERE b.project = ?`
-	selectCard    = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = ? AND id = ?`
+	// The list is walked first, so that each session is one look-up.
+	selectSessions = codec.SessionsWithPayouts + ` WHERE s.project = ? AND s.id IN (SELECT value FROM json_each(?)) ORDER BY s.id, p.no`
+	selectEntries  = `SELECT ` + codec.EntryColumns + ` FROM entries WHERE project = ? AND no > ? ORDER BY no LIMIT ?`
+	selectBook     = `SELECT ` + codec.BookColumns + ` FROM books b WHERE b.project = ?`
+	selectCard     = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = ? AND id = ?`
 
 	// One look-up in each project: returns are few, and an index for them would
 	// have to be written with every payout.
@@ -47,6 +50,30 @@ func (s *Store) Session(ctx context.Context, k store.SessionKey) (*session.Sessi
 	found, err := one(codec.Sessions(all(rows, err, codec.ScanSessionWithPayout)))
 	if err != nil {
 		return nil, s.failed(err, "read %s", k.Session)
+	}
+	return found, nil
+}
+
+// SessionsByID implements store.Store.
+func (s *Store) SessionsByID(ctx context.Context, p id.Project, sessions []id.Session) ([]*session.Session, error) {
+	wanted, err := list(append([]id.Session{}, sessions...))
+	if err != nil {
+		return nil, failed(err, "read sessions of %s", p)
+	}
+	rows, err := s.readers.QueryContext(ctx, selectSessions, p, wanted)
+	found, err := codec.Collect(codec.Sessions(all(rows, err, codec.ScanSessionWithPayout)))
+	if err != nil {
+		return nil, s.failed(err, "read sessions of %s", p)
+	}
+	return found, nil
+}
+
+// Entries implements store.Store.
+func (s *Store) Entries(ctx context.Context, p id.Project, after int64, limit int) ([]ledger.Entry, error) {
+	rows, err := s.readers.QueryContext(ctx, selectEntries, p, after, max(limit, 0))
+	found, err := codec.Collect(all(rows, err, codec.ScanEntry))
+	if err != nil {
+		return nil, s.failed(err, "read the entries of %s", p)
 	}
 	return found, nil
 }

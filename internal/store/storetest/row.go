@@ -499,6 +499,46 @@ func attemptsAreFoundByReference(b *bed) {
 	}
 }
 
+// sessionsByID asks for some of one project, in the wrong order, twice, with
+// one of another project and one that is nowhere.
+func sessionsByID(b *bed) {
+	b.project("p", 0)
+	b.project("q", 0)
+	two := b.full("p")
+	b.write(func(c *store.Changes) { c.Sessions = append(c.Sessions, two) })
+	bare := b.start("p")
+	bare.State, bare.Payouts = session.Created, nil
+	b.write(func(c *store.Changes) { c.Sessions = append(c.Sessions, bare) })
+	b.stored("p")
+	foreign := b.stored("q")
+	got, err := b.SessionsByID(b.ctx, "p", []id.Session{bare.ID, foreign.ID, two.ID, id.Session(b.ids.Next()), two.ID})
+	b.must(err)
+	same(b, "sessions", got, []*session.Session{b.session(keyOf(two)), b.session(keyOf(bare))})
+	got, err = b.SessionsByID(b.ctx, "p", nil)
+	b.must(err)
+	same(b, "none", len(got), 0)
+}
+
+func entriesByPage(b *bed) {
+	b.project("p", 0)
+	b.project("q", 0)
+	for n := range 5 {
+		b.deposit("p", int64(n+1))
+	}
+	b.deposit("q", 100)
+	var want []ledger.Entry
+	b.must(b.Snapshot(b.ctx, func(s store.Snapshot) (err error) {
+		want, err = gather(s.Entries(b.ctx, "p"))
+		return err
+	}))
+	same(b, "all", len(want), 5)
+	for _, page := range []struct{ after, limit, from, to int }{{0, 10, 0, 5}, {0, 2, 0, 2}, {2, 2, 2, 4}, {4, 2, 4, 5}, {5, 2, 0, 0}, {0, 0, 0, 0}} {
+		got, err := b.Entries(b.ctx, "p", int64(page.after), page.limit)
+		b.must(err)
+		same(b, "a page", append([]ledger.Entry{}, got...), append([]ledger.Entry{}, want[page.from:page.to]...))
+	}
+}
+
 func deliveriesOldestFirst(b *bed) {
 	b.project("p", 0)
 	s, other := b.stored("p"), b.stored("p")

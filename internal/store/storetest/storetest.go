@@ -52,6 +52,8 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"OtherProjectsAreInvisible", otherProjectsAreInvisible},
 		{"MissingRowsAreNotFound", missingRowsAreNotFound},
 		{"AttemptsAreFoundByReference", attemptsAreFoundByReference},
+		{"SessionsByID", sessionsByID},
+		{"EntriesByPage", entriesByPage},
 		{"DeliveriesOldestFirst", deliveriesOldestFirst},
 		{"AlarmsNewestFirst", alarmsNewestFirst},
 
