@@ -3,9 +3,12 @@ package e2e
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -30,6 +33,8 @@ const scriptPatience = 30 * time.Second
 //	                                 that it printed into $URL, its host and port
 //	                                 into $ADDRESS
 //	stop NAME [kill]                 end it by SIGINT, which must go well, or by SIGKILL
+//	advance URL TIME                 move the clock of the sandbox at URL
+//	appears FILE                     wait for a file of that name, which may have * in it
 //
 // What a started program prints is in the file NAME.out.
 func TestScripts(t *testing.T) {
@@ -41,6 +46,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"fails": failsWith, "start": startProgram, "stop": stopProgram,
+			"advance": advanceClock, "appears": appears,
 		},
 	})
 }
@@ -136,5 +142,33 @@ func stopProgram(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	case <-time.After(scriptPatience):
 		ts.Fatalf("%s did not end", args[0])
+	}
+}
+
+func advanceClock(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: advance URL TIME")
+	}
+	answer, err := http.Post(args[0]+"/sandbox/clock", "application/json", strings.NewReader(fmt.Sprintf(`{"advance":%q}`, args[1])))
+	ts.Check(err)
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		ts.Fatalf("the clock answers with status %d", answer.StatusCode)
+	}
+}
+
+func appears(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: appears FILE")
+	}
+	for end := time.Now().Add(scriptPatience); ; time.Sleep(10 * time.Millisecond) {
+		found, err := filepath.Glob(ts.MkAbs(args[0]))
+		ts.Check(err)
+		if len(found) > 0 {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("there is no %s", args[0])
+		}
 	}
 }

@@ -37,6 +37,7 @@ type grammar struct {
 	Migrate  migrateCommand  `cmd:"" help:"Bring the schema of the database up."`
 	Project  projectCommand  `cmd:"" help:"Partners and their settings."`
 	Deposit  depositCommand  `cmd:"" help:"Book money that a partner has brought in, once per reference."`
+	Report   reportCommand   `cmd:"" help:"What was paid on a day, as a table."`
 	Webhook  webhookCommand  `cmd:"" help:"Webhook events: list them, deliver them again."`
 	Receipts receiptsCommand `cmd:"" help:"Receipts of self-employed people: list what is open, try again, compare."`
 	Check    checkCommand    `cmd:"" help:"Prove the books."`

@@ -33,6 +33,7 @@ type sandboxCommand struct {
 	Listen string `default:"127.0.0.1:8131" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
 
 	WidgetListen string `default:"127.0.0.1:0" placeholder:"ADDR" help:"Address of the widgets; port 0 takes a free one."`
+	reportFlags
 }
 
 // Run serves with the simulated world, and shows the main scenario once.
@@ -44,13 +45,16 @@ func (c *sandboxCommand) Run(ctx context.Context, p *program, g *global) error {
 	if err := f.claim(ctx, g.logger(p.stderr, slog.LevelWarn)); err != nil {
 		return err
 	}
+	if _, err := c.formats(); err != nil {
+		return err
+	}
 	// The log goes to a file, so that the scenario can be read on the screen.
 	file, err := os.OpenFile(f.path("payoutd.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = file.Close() }()
-	flags := serveFlags{Listen: c.Listen, WidgetListen: c.WidgetListen, Roles: roles, SandboxRails: true, DrainDelay: new(time.Duration), DrainTimeout: drainTimeoutDefault}
+	flags := serveFlags{Listen: c.Listen, WidgetListen: c.WidgetListen, Roles: roles, SandboxRails: true, DrainDelay: new(time.Duration), DrainTimeout: drainTimeoutDefault, reportFlags: c.reportFlags}
 	s, err := newServer(ctx, f, g.logger(file, slog.LevelDebug), flags)
 	if err != nil {
 		return err

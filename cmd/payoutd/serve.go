@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/payoutd/payoutd/internal/api"
 	"github.com/payoutd/payoutd/internal/payout"
+	"github.com/payoutd/payoutd/internal/report"
 	"github.com/payoutd/payoutd/internal/sandbox"
 	"github.com/payoutd/payoutd/internal/shop"
 	"github.com/payoutd/payoutd/internal/widget"
@@ -62,6 +64,7 @@ type serveFlags struct {
 	TLSKey       string         `name:"tls-key" placeholder:"FILE" help:"Private key of the certificate in PEM."`
 	DrainDelay   *time.Duration `placeholder:"TIME" help:"How long to go on serving after a signal, with /readyz at 503 (default: 5s on PostgreSQL, 0s on SQLite)."`
 	rateFlags
+	reportFlags
 	DrainTimeout time.Duration `default:"10s" help:"How long requests under way may take after that."`
 }
 
@@ -123,6 +126,9 @@ func (c *serveFlags) check(db database) error {
 	if _, err := c.widgetProxies(); err != nil {
 		return err
 	}
+	if _, err := c.formats(); err != nil {
+		return err
+	}
 	if c.DrainTimeout <= 0 {
 		return misused("--drain-timeout: want a time above zero, such as 10s")
 	}
@@ -171,6 +177,8 @@ type server struct {
 	forms     *widget.Server // nil without widgets
 	shop      *shop.Server   // the demo page; nil outside of payoutd sandbox
 
+	reports *report.Schedule // nil where no reports are written
+
 	ready  atomic.Bool
 	failed chan error // of a part that ended before it was told to
 }
@@ -213,6 +221,18 @@ func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags
 			keys = append(keys, k.Public())
 		}
 		s.inbox = sandbox.NewInbox(s.clock.Now, keys...)
+	}
+	if flags.ReportDir != "" {
+		formats, err := flags.formats()
+		if err != nil {
+			return nil, err
+		}
+		if s.reports, err = report.NewSchedule(report.Schedule{
+			Source: s.store, Dir: flags.ReportDir, At: time.Duration(flags.ReportAt), Formats: formats, Now: s.clock.Now, Log: s.log,
+		}); err != nil {
+			return nil, fmt.Errorf("--report-dir: %w", err)
+		}
+		s.clock.OnAdvance(s.reports.Wake)
 	}
 	if s.widgets != nil {
 		if s.forms, err = s.newForms(); err != nil {
@@ -288,6 +308,11 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	worked := make(chan struct{})
 	go func() {
 		defer close(worked)
+		var reports sync.WaitGroup
+		defer reports.Wait()
+		if s.reports != nil {
+			reports.Go(func() { s.part("the reports", s.reports.Run(work)) })
+		}
 		s.ready.Store(true)
 		s.part("the engine", s.engine.Run(work))
 	}()

@@ -55,6 +55,7 @@ const (
 	opStatements      = "/statement/list"
 	opStatement       = "/statement/show"
 	opStatementImport = "/statement/import" // whose input is a file
+	opReport          = "/report/payouts"
 )
 
 // headerDatabase names the database that the caller means, so that a command
@@ -110,6 +111,7 @@ func New(o Options) http.Handler {
 	mux.Handle("POST "+opStatements, handle(d.statements))
 	mux.Handle("POST "+opStatement, handle(d.statement))
 	mux.HandleFunc("POST "+opStatementImport, d.importStatement)
+	mux.HandleFunc("POST "+opReport, d.report)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if meant := r.Header.Get(headerDatabase); meant != o.Database {
 			reply(w, nil, fault.New(fault.WrongState, "the server on this folder has the database %s, not %s", o.Database, meant))

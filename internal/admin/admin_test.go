@@ -185,7 +185,7 @@ func TestSettings(t *testing.T) {
 		SingleRequest: &yes, ConfirmTimeout: timeout(time.Minute), Methods: &[]string{"wallet", "card", "card"},
 		Fees: map[string]string{"card": "1.5%>=30.00"}, ShowFees: &yes, Credit: is("50.00"),
 		Rates: map[string]string{"usd": "81.25", "EUR": "daily"}, RateLock: timeout(10 * time.Minute), ShowRates: &yes,
-		ControlKey: is("warn"), INNCheck: is("reject"), AccountPrefix: is("warn"),
+		ControlKey: is("warn"), INNCheck: is("reject"), AccountPrefix: is("warn"), Contract: is("131-2026/№ 7"),
 	}
 	if _, err := c.Set(t.Context(), SetRequest{"acme", good}); err != nil {
 		t.Fatal(err)
@@ -193,7 +193,7 @@ func TestSettings(t *testing.T) {
 	caller, _ := engine.Caller("acme")
 	if p := caller.Project; !p.SingleRequest || !p.RetryShort || p.WebhookNames != 2 || p.ServerKey != partner.P256 || p.Credit != 50_00 ||
 		p.Timeout() != time.Minute || len(p.Methods) != 2 || p.Methods[0] != "card" || p.INNCheck != partner.Reject || !p.ShowFees ||
-		p.Rates[money.USD].Agreed != 8_125_000_000 || len(p.Rates) != 2 || p.RateLock != partner.Duration(10*time.Minute) || !p.ShowRates {
+		p.Rates[money.USD].Agreed != 8_125_000_000 || len(p.Rates) != 2 || p.RateLock != partner.Duration(10*time.Minute) || !p.ShowRates || p.Contract != "131-2026/№ 7" {
 		t.Errorf("the engine has %+v", p)
 	}
 
@@ -221,6 +221,8 @@ func TestSettings(t *testing.T) {
 		{"too long a lock of a rate", Settings{RateLock: timeout(25 * time.Hour)}, "1m to 24h"},
 		{"negative credit", Settings{Credit: is("-1.00")}, "credit"},
 		{"widget in a page without TLS", Settings{WidgetOrigins: &[]string{"https://a.example", "http://b.example"}}, `widget origin "http://b.example": want https`},
+		{"contract of two lines", Settings{Contract: is("131\n7")}, "contract"},
+		{"long contract", Settings{Contract: is(strings.Repeat("7", 101))}, "at most 100 bytes"},
 		{"unknown mode", Settings{INNCheck: is("on")}, "off, reject, warn"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -140,6 +140,21 @@ func (c *Client) Replay(ctx context.Context, r ReplayRequest) (Replay, error) {
 	return call[Replay](ctx, c, opReplay, r)
 }
 
+// Report opens the daily report of a project; the caller closes it. A server
+// that breaks off in the middle is an error of reading, never an early end.
+func (c *Client) Report(ctx context.Context, r ReportRequest) (Report, error) {
+	r.Actor = c.operator
+	body, err := json.Marshal(r)
+	if err != nil {
+		return Report{}, fmt.Errorf("write the command: %w", err)
+	}
+	answer, err := c.do(ctx, opReport, bytes.NewReader(body))
+	if err != nil {
+		return Report{}, err
+	}
+	return Report{Name: answer.Header.Get(headerFile), Unfinished: answer.Header.Get(headerUnfinished) != "", Body: answer.Body}, nil
+}
+
 // Check proves the books.
 func (c *Client) Check(ctx context.Context) (*payout.Report, error) {
 	return call[*payout.Report](ctx, c, opCheck, checkRequest{c.operator})
@@ -155,48 +170,84 @@ func call[Out any](ctx context.Context, c *Client, op string, in any) (out Out, 
 
 // send is call for an input that is ready.
 func send[Out any](ctx context.Context, c *Client, op string, body io.Reader) (out Out, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://payoutd"+op, body)
+	answer, err := c.do(ctx, op, body)
 	if err != nil {
 		return out, err
 	}
-	request.Header.Set(headerDatabase, c.database)
-	answer, err := c.trip.RoundTrip(request)
-	if err != nil {
-		return out, fault.Wrap(fault.Busy, err, "the server broke off: whether the command was done is open")
-	}
 	defer func() { _ = answer.Body.Close() }()
-	if answer.StatusCode != http.StatusOK {
-		var r refusal
-		if err := json.NewDecoder(answer.Body).Decode(&r); err != nil || r.Code == "" {
-			return out, fault.New(fault.Internal, "the server answered with status %d: is it another release?", answer.StatusCode)
-		}
-		return out, fault.New(r.Code, "%s", r.Text)
-	}
 	if err := json.NewDecoder(answer.Body).Decode(&out); err != nil {
 		return out, fault.Wrap(fault.Internal, err, "the server's answer can't be read: is it another release?")
 	}
 	return out, nil
 }
 
-// here calls a handler of this process.
+// do gives a command and returns the answer to one that is done, whose body the
+// caller closes.
+func (c *Client) do(ctx context.Context, op string, body io.Reader) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://payoutd"+op, body)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set(headerDatabase, c.database)
+	answer, err := c.trip.RoundTrip(request)
+	if err != nil {
+		return nil, fault.Wrap(fault.Busy, err, "the server broke off: whether the command was done is open")
+	}
+	if answer.StatusCode == http.StatusOK {
+		return answer, nil
+	}
+	defer func() { _ = answer.Body.Close() }()
+	var r refusal
+	if err := json.NewDecoder(answer.Body).Decode(&r); err != nil || r.Code == "" {
+		return nil, fault.New(fault.Internal, "the server answered with status %d: is it another release?", answer.StatusCode)
+	}
+	return nil, fault.New(r.Code, "%s", r.Text)
+}
+
+// here calls a handler of this process, whose answer is read while it writes.
 type here struct{ handler http.Handler }
 
 func (h here) RoundTrip(r *http.Request) (*http.Response, error) {
-	w := &recorder{header: http.Header{}, status: http.StatusOK}
-	h.handler.ServeHTTP(w, r)
+	body, writer := io.Pipe()
+	w := &recorder{header: http.Header{}, body: writer, begun: make(chan int, 1)}
+	go func() {
+		defer func() {
+			if fault := recover(); fault != nil { // as a server does: the connection ends in the middle
+				_ = writer.CloseWithError(io.ErrUnexpectedEOF)
+				if fault != http.ErrAbortHandler {
+					panic(fault)
+				}
+			}
+			w.WriteHeader(http.StatusOK)
+			_ = writer.Close() // has no effect after CloseWithError
+		}()
+		h.handler.ServeHTTP(w, r)
+	}()
+	status := <-w.begun
 	return &http.Response{
-		Status: http.StatusText(w.status), StatusCode: w.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: w.header, Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Request: r,
+		Status: http.StatusText(status), StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: w.header, Body: body, ContentLength: -1, Request: r,
 	}, nil
 }
 
-// recorder keeps what a handler answers.
+// recorder hands on what a handler answers.
 type recorder struct {
 	header http.Header
-	status int
-	body   bytes.Buffer
+	body   *io.PipeWriter
+	begun  chan int // takes the status, once
+	wrote  bool
 }
 
-func (r *recorder) Header() http.Header         { return r.header }
-func (r *recorder) WriteHeader(status int)      { r.status = status }
-func (r *recorder) Write(b []byte) (int, error) { return r.body.Write(b) }
+func (r *recorder) Header() http.Header { return r.header }
+
+func (r *recorder) WriteHeader(status int) {
+	if !r.wrote {
+		r.wrote = true
+		r.begun <- status
+	}
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	r.WriteHeader(http.StatusOK)
+	return r.body.Write(b)
+}

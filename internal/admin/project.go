@@ -84,16 +84,24 @@ func (d *desk) list(ctx context.Context, _ nothing) ([]Project, error) {
 }
 
 func (d *desk) show(ctx context.Context, in named) (Project, error) {
-	projects, err := d.engine.Projects(ctx)
+	p, err := d.project(ctx, in.Project)
 	if err != nil {
 		return Project{}, err
 	}
+	return d.shown(ctx, p)
+}
+
+func (d *desk) project(ctx context.Context, name id.Project) (*partner.Project, error) {
+	projects, err := d.engine.Projects(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for i := range projects {
-		if projects[i].ID == in.Project {
-			return d.shown(ctx, &projects[i])
+		if projects[i].ID == name {
+			return &projects[i], nil
 		}
 	}
-	return Project{}, fault.New(fault.NotFound, "no project %s", in.Project)
+	return nil, fault.New(fault.NotFound, "no project %s", name)
 }
 
 func (d *desk) shown(ctx context.Context, p *partner.Project) (Project, error) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
@@ -45,6 +46,8 @@ type Settings struct {
 	Rates     map[string]string `json:"rates,omitempty"`
 	RateLock  *partner.Duration `json:"rate_lock,omitempty"` // whole seconds, 1m to 24h
 	ShowRates *bool             `json:"show_rates,omitempty"`
+
+	Contract *string `json:"contract,omitempty"` // number of the agreement, one line; "" for none
 
 	ControlKey    *string `json:"control_key,omitempty"` // "off", "warn" or "reject", as the next two
 	INNCheck      *string `json:"inn_check,omitempty"`
@@ -92,6 +95,9 @@ const (
 	tokenLifeMin  = time.Hour
 	tokenLifeMax  = 100 * 365 * 24 * time.Hour
 )
+
+// contractBytesMax bounds the number of an agreement.
+const contractBytesMax = 100
 
 // LogValue names the settings that are changed. A webhook URL may carry a
 // secret, so no value is logged.
@@ -221,6 +227,13 @@ func (s Settings) changes() []change {
 				return fault.New(fault.Invalid, "life of tokens %s: want whole seconds, 1h to 876000h, or 0 for ten years", d)
 			}
 			p.TokenLife = *s.TokenLife
+			return nil
+		}},
+		{"contract", s.Contract != nil, func(p *partner.Project) error {
+			if len(*s.Contract) > contractBytesMax || strings.ContainsFunc(*s.Contract, func(r rune) bool { return !unicode.IsPrint(r) }) {
+				return fault.New(fault.Invalid, "contract: want at most %d bytes in one line", contractBytesMax)
+			}
+			p.Contract = *s.Contract
 			return nil
 		}},
 		{"card_ids", s.CardIDs != nil, func(p *partner.Project) error {
@@ -416,6 +429,7 @@ func settingsOf(p *partner.Project) Settings {
 		Partner: &owner, PublicTokenLife: &publicLife, TokenLife: &p.TokenLife, CardIDs: &p.CardIDs, AccountTokens: &p.AccountTokens, Elements: &p.Elements,
 		SelfEmployed: &p.SelfEmployed, StrictReceipts: &p.StrictReceipts, KeepReceipts: &p.KeepReceipts,
 		Rates: rates, RateLock: &lock, ShowRates: &p.ShowRates,
+		Contract:      &p.Contract,
 		ControlKey:    said(string(p.ControlKey), string(partner.Off)),
 		INNCheck:      said(string(p.INNCheck), string(partner.Off)),
 		AccountPrefix: said(string(p.AccountPrefix), string(partner.Off)),

@@ -54,6 +54,9 @@ type Project struct {
 	// ShowRates adds exchange to payouts in foreign currency.
 	ShowRates bool `json:"show_rates,omitempty"`
 
+	// Contract is the number of the agreement with the partner, for reports.
+	Contract string `json:"contract,omitempty"`
+
 	// Partner owns the tokens that are issued for it, and shares them among all
 	// its projects; "" is a partner of its own, under the project's name.
 	Partner id.Partner `json:"partner,omitempty"`
