@@ -33,12 +33,13 @@ var mayImport = map[string][]string{
 	"internal/fault": {},
 
 	// The rules of the trade, without a database or a network among them.
-	"internal/rate":    {"money"},
-	"internal/partner": {"instrument", "internal/id", "internal/rate", "money"},
-	"internal/session": {"instrument", "internal/fault", "internal/id", "internal/rate", "money", "tax"},
-	"internal/ledger":  {"internal/id", "money"},
-	"internal/vault":   {"instrument", "internal/fault", "internal/id"},
-	"internal/webhook": {"internal/fault", "internal/id"},
+	"internal/rate":     {"money"},
+	"internal/partner":  {"instrument", "internal/id", "internal/rate", "money"},
+	"internal/session":  {"instrument", "internal/fault", "internal/id", "internal/rate", "money", "tax"},
+	"internal/ledger":   {"internal/id", "money"},
+	"internal/vault":    {"instrument", "internal/fault", "internal/id"},
+	"internal/webhook":  {"internal/fault", "internal/id"},
+	"internal/operator": {"internal/fault", "internal/id"},
 
 	// The database: what the program needs of it, and the engines.
 	"internal/store":                 contract,
@@ -64,9 +65,13 @@ var mayImport = map[string][]string{
 	// The doors.
 	"internal/api":    {"internal/fault", "internal/id", "internal/partner", "internal/payout", "internal/session", "internal/wire", "sign"},
 	"internal/widget": {"instrument", "internal/fault", "internal/partner"},
+	"internal/console": {
+		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/operator", "internal/partner", "internal/report",
+		"internal/session", "internal/store", "internal/webhook", "money",
+	},
 	"internal/admin": {
-		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/payout", "internal/rate", "internal/report",
-		"internal/session", "internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "rail", "rail/statement", "sign", "tax",
+		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/operator", "internal/partner", "internal/payout", "internal/rate",
+		"internal/report", "internal/session", "internal/store", "internal/vault", "internal/webhook", "internal/wire", "money", "rail", "rail/statement", "sign", "tax",
 	},
 
 	// The load benchmark: it fills the books of an installation and proves them,
@@ -97,8 +102,8 @@ var mayImport = map[string][]string{
 
 var (
 	contract = []string{
-		"internal/fault", "internal/id", "internal/ledger", "internal/partner", "internal/rate", "internal/session", "internal/vault", "internal/webhook",
-		"money", "tax",
+		"internal/fault", "internal/id", "internal/ledger", "internal/operator", "internal/partner", "internal/rate", "internal/session",
+		"internal/vault", "internal/webhook", "money", "tax",
 	}
 	form   = append([]string{"internal/store", "instrument"}, contract...)
 	engine = append([]string{"internal/store/codec"}, form...)
@@ -119,8 +124,9 @@ var mayUse = map[string][]string{
 	"github.com/rogpeppe/go-internal":     {},
 	"github.com/tink-crypto/tink-go/v2":   {"internal/vault"},
 	"go.uber.org/goleak":                  {"internal/store/storetest", "rail/railtest"},
+	"golang.org/x/crypto":                 {"internal/operator"},
 	"golang.org/x/text":                   {"internal/rate"},
-	"golang.org/x/time":                   {"internal/widget"},
+	"golang.org/x/time":                   {"internal/console", "internal/widget"},
 	"modernc.org/sqlite":                  {"internal/sandbox", "internal/store/sqlite"},
 	"pgregory.net/rapid":                  {"internal/store/storetest", "rail/railtest"},
 	"rsc.io/qr":                           {"internal/sandbox"},

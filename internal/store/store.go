@@ -74,6 +74,9 @@ type Store interface {
 
 	// Session reads one session without waiting for any Commit.
 	Session(ctx context.Context, k SessionKey) (*session.Session, error)
+	// Sessions reads sessions of one project, the newest first, and tells before
+	// which the next page begins; 0 if there is none.
+	Sessions(ctx context.Context, q SessionQuery) (page []*session.Session, before id.Session, err error)
 	// SessionsByID reads those of a project's sessions that there are, by ID and
 	// without waiting for any Commit.
 	SessionsByID(ctx context.Context, p id.Project, sessions []id.Session) ([]*session.Session, error)
@@ -107,6 +110,7 @@ type Store interface {
 	Statements
 	NPD
 	Incomes
+	Operators
 
 	// Projects reads all projects by ID.
 	Projects(ctx context.Context) ([]partner.Project, error)
@@ -181,6 +185,17 @@ type AccountMovement struct {
 type EventKey struct {
 	SessionKey
 	N int
+}
+
+// SessionQuery selects sessions of one project.
+type SessionQuery struct {
+	Project       id.Project
+	State         session.State // "" for all
+	After, Before id.Session    // between these, both excluded; 0 is no bound
+	Limit         int           // at most so many
+	// Scan is how many sessions are looked at for those in the state, at most: a
+	// rare state in a long history would take all of it.
+	Scan int
 }
 
 // EventQuery selects events of one project.

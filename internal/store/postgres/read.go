@@ -18,9 +18,15 @@ import (
 const (
 	selectSession  = codec.SessionsWithPayouts + ` WHERE s.project = $1 AND s.id = $2 ORDER BY p.no`
 	selectSessions = codec.SessionsWithPayouts + ` WHERE s.project = $1 AND s.id = ANY($2::bigint[]) ORDER BY s.id, p.no`
-	selectEntries  = `SELECT ` + codec.EntryColumns + ` FROM entries WHERE project = $1 AND no > $2 ORDER BY no LIMIT $3`
-	selectBook     = `SELECT ` + codec.BookColumns + ` FROM books b WHERE b.project = $1`
-	selectCard     = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = $1 AND id = $2`
+	// The sessions of a window that are in a state, the newest first, and last the
+	// bottom of the window if it is full, as a negative number.
+	selectWindow = `WITH seen AS MATERIALIZED (SELECT id, state FROM sessions
+			WHERE project = $1 AND id > $2::bigint AND ($3::bigint = 0 OR id < $3) ORDER BY id DESC LIMIT $4::bigint)
+		SELECT id FROM (SELECT id FROM seen WHERE $5::text = '' OR state = $5 ORDER BY id DESC LIMIT $6::bigint) f
+		UNION ALL SELECT -min(id) FROM seen HAVING count(*) >= $4::bigint`
+	selectEntries = `SELECT ` + codec.EntryColumns + ` FROM entries WHERE project = $1 AND no > $2 ORDER BY no LIMIT $3`
+	selectBook    = `SELECT ` + codec.BookColumns + ` FROM books b WHERE b.project = $1`
+	selectCard    = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = $1 AND id = $2`
 	// One look-up in each project: returns are few, and an index for them would
 	// have to be written with every payout.
 	selectAttempt = `SELECT ` + codec.AttemptColumns + ` FROM projects p
@@ -58,6 +64,17 @@ func (s *Store) Session(ctx context.Context, k store.SessionKey) (found *session
 		return nil, failed(err, "read %s", k.Session)
 	}
 	return found, nil
+}
+
+// Sessions implements store.Store.
+func (s *Store) Sessions(ctx context.Context, q store.SessionQuery) ([]*session.Session, id.Session, error) {
+	page, next, err := codec.Page(ctx, q, s.SessionsByID, func(ctx context.Context, q store.SessionQuery) (found []id.Session, err error) {
+		return list(ctx, s, codec.ScanSessionID, selectWindow, text(q.Project), int64(q.After), int64(q.Before), q.Scan, string(q.State), q.Limit)
+	})
+	if err != nil {
+		return nil, 0, failed(err, "read sessions of %s", q.Project)
+	}
+	return page, next, nil
 }
 
 // SessionsByID implements store.Store.

@@ -18,7 +18,7 @@ import (
 
 // wholeInstallation are the tables that no project owns, and that no payout
 // writes. goose_db_version is not ours at all.
-var wholeInstallation = []string{"nodes", "projects", "projects_revision", "settings", "statement_differences", "statements"}
+var wholeInstallation = []string{"logins", "nodes", "operators", "projects", "projects_revision", "settings", "statement_differences", "statements"}
 
 // secondary are the indexes that are no key: each costs every write.
 var secondary = []string{

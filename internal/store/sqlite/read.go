@@ -17,9 +17,15 @@ const (
 	selectSession = codec.SessionsWithPayouts + ` WHERE s.project = ? AND s.id = ? ORDER BY p.no`
 	// The list is walked first, so that each session is one look-up.
 	selectSessions = codec.SessionsWithPayouts + ` WHERE s.project = ? AND s.id IN (SELECT value FROM json_each(?)) ORDER BY s.id, p.no`
-	selectEntries  = `SELECT ` + codec.EntryColumns + ` FROM entries WHERE project = ? AND no > ? ORDER BY no LIMIT ?`
-	selectBook     = `SELECT ` + codec.BookColumns + ` FROM books b WHERE b.project = ?`
-	selectCard     = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = ? AND id = ?`
+	// The sessions of a window that are in a state, the newest first, and last the
+	// bottom of the window if it is full, as a negative number.
+	selectWindow = `WITH seen AS MATERIALIZED (SELECT id, state FROM sessions
+			WHERE project = ?1 AND id > ?2 AND (?3 = 0 OR id < ?3) ORDER BY id DESC LIMIT ?4)
+		SELECT id FROM (SELECT id FROM seen WHERE ?5 = '' OR state = ?5 ORDER BY id DESC LIMIT ?6)
+		UNION ALL SELECT -min(id) FROM seen HAVING count(*) >= ?4`
+	selectEntries = `SELECT ` + codec.EntryColumns + ` FROM entries WHERE project = ? AND no > ? ORDER BY no LIMIT ?`
+	selectBook    = `SELECT ` + codec.BookColumns + ` FROM books b WHERE b.project = ?`
+	selectCard    = `SELECT ciphertext, fingerprint, created_at FROM cards WHERE project = ? AND id = ?`
 
 	// One look-up in each project: returns are few, and an index for them would
 	// have to be written with every payout.
@@ -52,6 +58,18 @@ func (s *Store) Session(ctx context.Context, k store.SessionKey) (*session.Sessi
 		return nil, s.failed(err, "read %s", k.Session)
 	}
 	return found, nil
+}
+
+// Sessions implements store.Store.
+func (s *Store) Sessions(ctx context.Context, q store.SessionQuery) ([]*session.Session, id.Session, error) {
+	page, next, err := codec.Page(ctx, q, s.SessionsByID, func(ctx context.Context, q store.SessionQuery) (found []id.Session, err error) {
+		rows, err := s.readers.QueryContext(ctx, selectWindow, q.Project, q.After, q.Before, q.Scan, q.State, q.Limit)
+		return codec.Collect(all(rows, err, codec.ScanSessionID))
+	})
+	if err != nil {
+		return nil, 0, s.failed(err, "read sessions of %s", q.Project)
+	}
+	return page, next, nil
 }
 
 // SessionsByID implements store.Store.

@@ -14,6 +14,7 @@ import (
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/ledger"
+	"github.com/payoutd/payoutd/internal/operator"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
@@ -286,6 +287,16 @@ func (h *history) write(t testing.TB, s store.Store, commit commit) {
 		if err := s.PutSetting(t.Context(), name, value); err != nil {
 			t.Fatal(err)
 		}
+	}
+	for _, o := range []operator.Operator{
+		{Name: "anna", Role: operator.Accountant, Password: "$argon2id$", CreatedAt: noon}, {Name: "boris", Role: operator.Viewer, CreatedAt: noon},
+	} {
+		if err := s.AddOperator(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.AddLogin(t.Context(), operator.Login{Hash: [32]byte{1}, Operator: "anna", CreatedAt: noon, EndsAt: noon.Add(time.Hour)}, noon); err != nil {
+		t.Fatal(err)
 	}
 	err := commit(t.Context(), store.Reads{Books: []id.Project{historyProject}}, func(rows *store.Rows) (*store.Changes, error) {
 		return h.changes(t, rows), nil
