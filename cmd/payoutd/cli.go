@@ -44,14 +44,15 @@ type grammar struct {
 
 	Statement statementCommand `cmd:"" help:"Statements of rails: compare them with the books."`
 
-	Token   tokenCommand   `cmd:"" help:"What stands for cards and accounts."`
-	Vault   vaultCommand   `cmd:"" help:"What is sealed, and the key that seals it."`
-	Audit   auditCommand   `cmd:"" help:"Who did what with the vault, newest first."`
-	Copy    copyCommand    `cmd:"" help:"Move a stopped installation to another database."`
-	Payout  payoutCommand  `cmd:"" help:"The partner's side of the API, from the shell."`
-	Config  configCommand  `cmd:"" help:"Print the settings that serve would run with; secrets are hidden."`
-	Bench   benchCommand   `cmd:"" help:"Measure how many payouts this machine makes, on an empty database."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Token    tokenCommand    `cmd:"" help:"What stands for cards and accounts."`
+	Vault    vaultCommand    `cmd:"" help:"What is sealed, and the key that seals it."`
+	Operator operatorCommand `cmd:"" help:"Who may log in to the console."`
+	Audit    auditCommand    `cmd:"" help:"Who did what with the vault, newest first."`
+	Copy     copyCommand     `cmd:"" help:"Move a stopped installation to another database."`
+	Payout   payoutCommand   `cmd:"" help:"The partner's side of the API, from the shell."`
+	Config   configCommand   `cmd:"" help:"Print the settings that serve would run with; secrets are hidden."`
+	Bench    benchCommand    `cmd:"" help:"Measure how many payouts this machine makes, on an empty database."`
+	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
 // program is the process as its commands see it.

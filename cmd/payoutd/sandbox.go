@@ -63,6 +63,9 @@ func (c *sandboxCommand) Run(ctx context.Context, p *program, g *global) error {
 	if err != nil {
 		return errors.Join(err, s.abandon())
 	}
+	if err := s.openConsole(ctx, d); err != nil {
+		return errors.Join(err, s.abandon())
+	}
 	if s.forms != nil {
 		s.openShop(d)
 	}
@@ -93,6 +96,9 @@ func (f folder) claim(ctx context.Context, log *slog.Logger) error {
 type demo struct {
 	key    sign.PrivateKey
 	played bool // the main scenario was shown before
+	// password lets the operator demo in to the console; "" if the user has
+	// changed it.
+	password string
 }
 
 // openDemo sees to it that the demo project, its key, its inbox and its opening

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/payoutd/payoutd/internal/api"
+	"github.com/payoutd/payoutd/internal/console"
 	"github.com/payoutd/payoutd/internal/payout"
 	"github.com/payoutd/payoutd/internal/report"
 	"github.com/payoutd/payoutd/internal/sandbox"
@@ -54,15 +55,16 @@ const readyTimeout = time.Second
 
 // serveFlags are the flags of serve, which config shows as well.
 type serveFlags struct {
-	Listen       string         `default:"127.0.0.1:8131" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
-	Roles        []string       `default:"api,work,webhook,console" help:"What this node does; on SQLite all of it."`
-	SandboxRails bool           `help:"Connect the simulated rails and /sandbox/*."`
-	RailsNoSync  bool           `hidden:"" help:"The simulated rails do not wait for the disk: for measurements."`
-	WidgetListen string         `placeholder:"ADDR" help:"Address of the widgets, which is to be an origin of its own; without it there are none."`
-	WidgetProxy  []string       `placeholder:"CIDR" help:"Networks of proxies before the widgets, believed when they name a caller in X-Forwarded-For."`
-	TLSCert      string         `name:"tls-cert" placeholder:"FILE" help:"Certificate chain in PEM; with --tls-key."`
-	TLSKey       string         `name:"tls-key" placeholder:"FILE" help:"Private key of the certificate in PEM."`
-	DrainDelay   *time.Duration `placeholder:"TIME" help:"How long to go on serving after a signal, with /readyz at 503 (default: 5s on PostgreSQL, 0s on SQLite)."`
+	Listen        string         `default:"127.0.0.1:8131" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
+	Roles         []string       `default:"api,work,webhook,console" help:"What this node does; on SQLite all of it."`
+	SandboxRails  bool           `help:"Connect the simulated rails and /sandbox/*."`
+	RailsNoSync   bool           `hidden:"" help:"The simulated rails do not wait for the disk: for measurements."`
+	WidgetListen  string         `placeholder:"ADDR" help:"Address of the widgets, which is to be an origin of its own; without it there are none."`
+	ConsoleListen string         `placeholder:"ADDR" help:"Address of the operators' console; without it there is none."`
+	WidgetProxy   []string       `placeholder:"CIDR" help:"Networks of proxies before the widgets, believed when they name a caller in X-Forwarded-For."`
+	TLSCert       string         `name:"tls-cert" placeholder:"FILE" help:"Certificate chain in PEM; with --tls-key."`
+	TLSKey        string         `name:"tls-key" placeholder:"FILE" help:"Private key of the certificate in PEM."`
+	DrainDelay    *time.Duration `placeholder:"TIME" help:"How long to go on serving after a signal, with /readyz at 503 (default: 5s on PostgreSQL, 0s on SQLite)."`
 	rateFlags
 	reportFlags
 	DrainTimeout time.Duration `default:"10s" help:"How long requests under way may take after that."`
@@ -96,6 +98,9 @@ func (c *serveCommand) Run(ctx context.Context, p *program, g *global) error {
 		p.printf("payoutd is ready on %s (data in %s)\n", s.url, shown(f.dir))
 		if s.widgetURL != "" {
 			p.printf("the widgets are on %s\n", s.widgetURL)
+		}
+		if s.consoles != nil {
+			p.printf("the console is on %s%s\n", address(s.consoles, c.TLSCert != ""), console.Root)
 		}
 	})
 }
@@ -179,6 +184,9 @@ type server struct {
 
 	reports *report.Schedule // nil where no reports are written
 
+	consoles net.Listener    // nil without a console, or where it stands beside the API
+	console  *console.Server // nil without one
+
 	ready  atomic.Bool
 	failed chan error // of a part that ended before it was told to
 }
@@ -208,6 +216,12 @@ func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags
 		opened = append(opened, s.widgets)
 		s.widgetURL = address(s.widgets, flags.TLSCert != "")
 	}
+	if flags.ConsoleListen != "" && flags.does(roleConsole) {
+		if s.consoles, err = listen("--console-listen", flags.ConsoleListen, flags); err != nil {
+			return nil, err
+		}
+		opened = append(opened, s.consoles)
+	}
 	if s.installation, err = openPatiently(ctx, f, log, purpose{may: mayMake, simulated: flags.SandboxRails, origin: s.url, railsNoSync: flags.RailsNoSync, roles: flags.Roles, rates: flags.rateFlags}); err != nil {
 		return nil, err
 	}
@@ -221,6 +235,9 @@ func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags
 			keys = append(keys, k.Public())
 		}
 		s.inbox = sandbox.NewInbox(s.clock.Now, keys...)
+	}
+	if s.consoles != nil {
+		s.console = s.newConsole()
 	}
 	if flags.ReportDir != "" {
 		formats, err := flags.formats()
@@ -245,8 +262,10 @@ func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags
 // abandon lets go of a server that never ran.
 func (s *server) abandon() error {
 	err := errors.Join(s.desks.Close(), s.close(), s.api.Close())
-	if s.widgets != nil {
-		err = errors.Join(err, s.widgets.Close())
+	for _, l := range []net.Listener{s.widgets, s.consoles} {
+		if l != nil {
+			err = errors.Join(err, l.Close())
+		}
 	}
 	return err
 }
@@ -322,6 +341,11 @@ func (s *server) run(ctx context.Context, ready func()) error {
 		people := widget.HTTPServer(s.forms)
 		servers = append(servers, people)
 		go func() { s.part("the widgets", people.Serve(s.widgets)) }()
+	}
+	if s.consoles != nil {
+		desks := console.HTTPServer(s.console)
+		servers = append(servers, desks)
+		go func() { s.part("the console", desks.Serve(s.consoles)) }()
 	}
 	s.log.InfoContext(ctx, "started", "url", s.url, "data", s.dir, "database", s.db.name, "roles", s.flags.Roles, "simulated_rails", s.world != nil)
 	ready()
@@ -415,6 +439,9 @@ func (s *server) pages() http.Handler {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
 	if s.inbox != nil {
 		mux.Handle("/sandbox/", sandbox.Handler(sandbox.Site{Clock: s.clock, Inbox: s.inbox, World: s.world, Widget: s.widgetURL}))
+	}
+	if s.console != nil && s.consoles == nil {
+		mux.Handle(console.Root, sandbox.OnlyLoopback(s.console))
 	}
 	if s.shop != nil {
 		mux.Handle("/demo/", sandbox.OnlyLoopback(s.shop))

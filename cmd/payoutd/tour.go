@@ -10,6 +10,7 @@ import (
 
 	"github.com/payoutd/payoutd/client"
 	"github.com/payoutd/payoutd/instrument"
+	"github.com/payoutd/payoutd/internal/console"
 	"github.com/payoutd/payoutd/internal/sandbox"
 	"github.com/payoutd/payoutd/money"
 )
@@ -183,6 +184,7 @@ The same by one command, and the proof of the books:
   %s check%s
 
 Demo page      %s/demo/
+Console        %s%s
 Widgets        %s
 Test values    %s/sandbox/values
 Webhooks       %s/sandbox/inbox
@@ -192,7 +194,15 @@ Documents      README.md, docs/wire.md, docs/sandbox.md, docs/widgets.md
 
 Ctrl-C ends the sandbox.
 `, t.colour(bold, "What to try next"), tourCard, url, demoProject, quote(key),
-		t.name, tourCard, at, t.name, t.folder, url, t.server.widgetURL, url, url, url, shown(t.server.path(demoProject)))
+		t.name, tourCard, at, t.name, t.folder, url, url, t.consoleAs(), t.server.widgetURL, url, url, url, shown(t.server.path(demoProject)))
+}
+
+// consoleAs is the console's path, and who gets in.
+func (t *tour) consoleAs() string {
+	if t.demo.password == "" {
+		return console.Root
+	}
+	return fmt.Sprintf("%s  (name %s, password %s)", console.Root, demoOperator, t.demo.password)
 }
 
 func (t *tour) colour(code, text string) string {

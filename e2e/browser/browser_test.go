@@ -137,11 +137,12 @@ func TestWidgets(t *testing.T) {
 	}
 }
 
-// TestDemo drives the demo page of a sandbox that really runs.
-func TestDemo(t *testing.T) {
-	t.Parallel()
-	folder := t.TempDir()
-	binary := filepath.Join(folder, "payoutd")
+// runSandbox starts one that ends with the test, and returns what it printed
+// with its folder.
+func runSandbox(t *testing.T) (binary, folder, printed string) {
+	t.Helper()
+	folder = t.TempDir()
+	binary = filepath.Join(folder, "payoutd")
 	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/payoutd").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -160,16 +161,32 @@ func TestDemo(t *testing.T) {
 		}
 	})
 	lines := bufio.NewScanner(screen)
-	url := ""
-	for url == "" && lines.Scan() {
-		if found := demoPage.FindStringSubmatch(lines.Text()); found != nil {
-			url = found[1]
+	for lines.Scan() {
+		printed += lines.Text() + "\n"
+		if strings.HasPrefix(lines.Text(), "Documents") {
+			go func() { _, _ = io.Copy(io.Discard, screen) }() // lest it wait for a reader
+			return binary, folder, printed
 		}
 	}
-	if url == "" {
-		t.Fatal("the sandbox printed no demo page")
+	t.Fatalf("the sandbox printed no end:\n%s", printed)
+	return "", "", ""
+}
+
+// printedAs finds what a sandbox printed behind a word.
+func printedAs(t *testing.T, printed, pattern string) []string {
+	t.Helper()
+	found := regexp.MustCompile(`(?m)` + pattern).FindStringSubmatch(printed)
+	if found == nil {
+		t.Fatalf("the sandbox printed no %s:\n%s", pattern, printed)
 	}
-	go func() { _, _ = io.Copy(io.Discard, screen) }() // lest it wait for a reader
+	return found[1:]
+}
+
+// TestDemo drives the demo page of a sandbox that really runs.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	binary, folder, printed := runSandbox(t)
+	url := printedAs(t, printed, `^Demo page +(http\S+)$`)[0]
 	node(t, "demo.test.js", "DEMO="+url)
 
 	if out, err := exec.Command(binary, "check", "--data", filepath.Join(folder, "data")).CombinedOutput(); err != nil {
@@ -244,8 +261,6 @@ func TestReceipt(t *testing.T) {
 
 // typed is the card number that demo.test.js pays to, as it may stand in a file.
 var typed = regexp.MustCompile(`2200\D?0000\D?0000\D?1317|7131\D?0000\D?0000\D?0022|32323030303030303030303031333137`)
-
-var demoPage = regexp.MustCompile(`^Demo page +(http\S+)$`)
 
 // partner is the site that shows a widget, under the policy that docs/widgets.md
 // asks for, and the switch by which a test makes tokens.

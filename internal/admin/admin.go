@@ -55,6 +55,10 @@ const (
 	opStatements      = "/statement/list"
 	opStatement       = "/statement/show"
 	opStatementImport = "/statement/import" // whose input is a file
+	opOperators       = "/operator/list"
+	opAddOperator     = "/operator/add"
+	opSetOperator     = "/operator/set"
+	opRemoveOperator  = "/operator/remove"
 	opReport          = "/report/payouts"
 )
 
@@ -111,6 +115,10 @@ func New(o Options) http.Handler {
 	mux.Handle("POST "+opStatements, handle(d.statements))
 	mux.Handle("POST "+opStatement, handle(d.statement))
 	mux.HandleFunc("POST "+opStatementImport, d.importStatement)
+	mux.Handle("POST "+opOperators, handle(d.listOperators))
+	mux.Handle("POST "+opAddOperator, handle(d.addOperator))
+	mux.Handle("POST "+opSetOperator, handle(d.setOperator))
+	mux.Handle("POST "+opRemoveOperator, handle(d.removeOperator))
 	mux.HandleFunc("POST "+opReport, d.report)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if meant := r.Header.Get(headerDatabase); meant != o.Database {

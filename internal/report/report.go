@@ -85,7 +85,7 @@ const skewMax = time.Hour
 // much as its day, however long the history.
 func Rows(ctx context.Context, s Source, p *partner.Project, d Day) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
-		after, err := before(ctx, s, p.ID, d.Start().Add(-skewMax))
+		after, err := Before(ctx, s, p.ID, d.Start().Add(-skewMax))
 		for err == nil {
 			var page []ledger.Entry
 			if page, err = s.Entries(ctx, p.ID, after, pageEntries); err != nil {
@@ -109,8 +109,9 @@ func Rows(ctx context.Context, s Source, p *partner.Project, d Day) iter.Seq2[Ro
 	}
 }
 
-// before finds the last entry of those that are older than t.
-func before(ctx context.Context, s Source, p id.Project, t time.Time) (int64, error) {
+// Before finds the last entry of those that are older than t, up to the clocks of
+// nodes; 0 if there is none.
+func Before(ctx context.Context, s Source, p id.Project, t time.Time) (int64, error) {
 	book, err := s.Book(ctx, p)
 	if err != nil {
 		return 0, err
@@ -181,7 +182,7 @@ func rowOf(e ledger.Entry, p *session.Payout) (Row, error) {
 	}
 	r := Row{
 		Payout: p.ID, Session: e.Session, Type: Advice, StartedAt: p.CreatedAt, BookedAt: e.At,
-		Fast: i.Account != nil && i.Account.Fast, Metadata: p.Details.Metadata, Identity: masked(i), Product: i.Kind(),
+		Fast: i.Account != nil && i.Account.Fast, Metadata: p.Details.Metadata, Identity: Masked(i), Product: i.Kind(),
 		Payment: e.Change.Clearing, Fees: e.Change.Fees, RRN: p.Info.RRN,
 	}
 	if p.Quote != nil {
@@ -198,10 +199,10 @@ func rowOf(e ledger.Entry, p *session.Payout) (Row, error) {
 	return r, nil
 }
 
-// masked is what may be shown of where a payout goes: the last four digits of a
+// Masked is what may be shown of where a payout goes: the last four digits of a
 // card (wire reference, extensions §8 no. 7), and of the rest as of accounts.
 // That of an account that was named by a token stands in the vault.
-func masked(i *instrument.Instrument) string {
+func Masked(i *instrument.Instrument) string {
 	middle := func(first int, number string) string {
 		if len(number) < first+4 {
 			return "" // also that of a token

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -83,7 +84,7 @@ func (s *shelf) Item(_ context.Context, k store.ItemKey) (vault.Item, error) {
 
 // at reads a time in Moscow.
 func at(s string) time.Time {
-	t, err := time.ParseInLocation(timeForm, s, moscow)
+	t, err := time.ParseInLocation(timeForm, s, Moscow)
 	if err != nil {
 		panic(err)
 	}
@@ -384,6 +385,31 @@ func TestTextsAreKept(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What is escaped is read by people, and stays the same JSON.
+func TestUnescape(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"\u043a":"\u003cb\u003e \u0430\n\"\\"}`: `{"к":"<b> а\n\"\\"}`,
+		`[1.0,1e2,-0,"",{}]`:                      `[1.0,1e2,-0,"",{}]`,
+		`"\ud83d\ude00"`:                          `"😀"`,
+		`"\u0000\u001f"`:                          `"\u0000\u001f"`,
+		`"cut off`:                                `"cut off`,
+		`"cut off\`:                               `"cut off\`,
+		``:                                        ``,
+	} {
+		if got := string(Unescape([]byte(in))); got != want {
+			t.Errorf("%s: got %s, want %s", in, got, want)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		v := map[string]string{rapid.String().Draw(t, "key"): rapid.String().Draw(t, "value")}
+		text := mustJSON(v)
+		var back map[string]string
+		if err := json.Unmarshal(Unescape([]byte(text)), &back); err != nil || !maps.Equal(back, v) {
+			t.Fatalf("%s: got %v, %v", text, back, err)
+		}
+	})
 }
 
 func TestDays(t *testing.T) {

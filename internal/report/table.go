@@ -95,8 +95,8 @@ const timeForm = "2006-01-02 15:04:05"
 // after it are ours.
 var columns = []column{
 	{"operationId", false, func(r *Row) string { return r.Payout.String() }},
-	{"transactionDate", false, func(r *Row) string { return r.StartedAt.In(moscow).Format(timeForm) }},
-	{"finishedAt", false, func(r *Row) string { return r.BookedAt.In(moscow).Format(timeForm) }},
+	{"transactionDate", false, func(r *Row) string { return r.StartedAt.In(Moscow).Format(timeForm) }},
+	{"finishedAt", false, func(r *Row) string { return r.BookedAt.In(Moscow).Format(timeForm) }},
 	{"typeOfPayment", false, func(r *Row) string { return string(r.Type) }},
 	{"paymentFast", true, func(r *Row) string {
 		if r.Fast {
@@ -157,7 +157,50 @@ func metadata(raw json.RawMessage) string {
 	if json.Compact(&b, raw) != nil {
 		return ""
 	}
-	return b.String()
+	return string(Unescape(b.Bytes()))
+}
+
+// Unescape is the same JSON with its strings as people read them: some programs
+// write every letter that is not English as \u and a number.
+func Unescape(text []byte) []byte {
+	var out []byte
+	for len(text) > 0 {
+		start := bytes.IndexByte(text, '"')
+		if start < 0 {
+			break
+		}
+		end := start + 1
+		for end < len(text) && text[end] != '"' {
+			if text[end] == '\\' {
+				end++
+			}
+			end++
+		}
+		end = min(end+1, len(text))
+		out = append(out, text[:start]...)
+		out = append(out, readable(text[start:end])...)
+		text = text[end:]
+	}
+	return append(out, text...)
+}
+
+// readable is a JSON string with no more escapes than it needs; one that is
+// none is left as it is.
+func readable(literal []byte) []byte {
+	var s string
+	if json.Unmarshal(literal, &s) != nil {
+		return literal
+	}
+	return []byte(quoted(s))
+}
+
+// quoted is a text as a JSON string, in which what is no UTF-8 is U+FFFD.
+func quoted(s string) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(s) // a string has a JSON form
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // inert makes a text one that no spreadsheet takes for a formula when it opens
@@ -171,11 +214,7 @@ func inert(s string) string {
 	}
 	text := s
 	if !json.Valid([]byte(s)) || s[0] != '{' && s[0] != '[' {
-		var b strings.Builder
-		e := json.NewEncoder(&b)
-		e.SetEscapeHTML(false)
-		_ = e.Encode(s) // a string has a JSON form, in which what is no UTF-8 is U+FFFD
-		text = strings.TrimSuffix(b.String(), "\n")
+		text = quoted(s)
 	}
 	var b strings.Builder
 	for _, r := range text {
