@@ -22,9 +22,11 @@ type Store interface {
 	// Commit loads and locks the rows that reads names, in one order for all
 	// callers, lets decide turn them into changes, and writes those in one
 	// transaction: all of them or, on an error, none. Where the changes are
-	// empty nothing is written. decide may run more than once, so it touches
-	// nothing outside its arguments; its error is returned as it is. Rows given
-	// to decide are the caller's to keep and change.
+	// empty nothing is written. decide may run more than once, and all but the
+	// last time from rows that turn out to be out of date, so it touches nothing
+	// outside its arguments; its last error is returned as it is. Rows given to
+	// decide are the caller's to keep and change, but for what is written once:
+	// what a session's draft and the details of its payouts point to.
 	//
 	// A write that would break a guard (a revision that moved, a key or number
 	// that exists) fails the whole call with fault.Internal and writes nothing.
@@ -41,7 +43,8 @@ type Store interface {
 	// may move; now is the real time, which leases go by: a lease that ends at
 	// now has ended. kinds limits what is taken; none means all kinds.
 	ClaimTasks(ctx context.Context, node string, due, now time.Time, lease time.Duration, limit int, kinds ...TaskKind) ([]Task, error)
-	// ClaimEvents does the same for undelivered webhook events; there is no fence.
+	// ClaimEvents does the same for undelivered webhook events; there is no fence,
+	// but the revision may be raised.
 	ClaimEvents(ctx context.Context, node string, due, now time.Time, lease time.Duration, limit int) ([]webhook.Event, error)
 	// Renew prolongs the leases that node still holds of these.
 	Renew(ctx context.Context, node string, until time.Time, tasks []TaskKey, events []EventKey) error

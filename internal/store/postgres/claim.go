@@ -37,11 +37,18 @@ const (
 		FROM due d JOIN fenced f ON f.project = d.project AND f.id = d.session
 		WHERE t.project = d.project AND t.session = d.session AND t.payout = d.payout AND t.kind = d.kind
 		RETURNING ` + codec.TaskColumns + `, f.fence`
+	// The revision tells a node that remembers the session that its outbox is
+	// in other hands.
 	claimEvents = `WITH due AS (
-			SELECT project, session, n FROM events
-			WHERE status = 'pending' AND due <= $1 AND lease <= $2
-			ORDER BY due LIMIT $3
-			FOR UPDATE SKIP LOCKED
+			SELECT e.project, e.session, e.n
+			FROM events e JOIN sessions s ON s.project = e.project AND s.id = e.session
+			WHERE e.status = 'pending' AND e.due <= $1 AND e.lease <= $2
+			ORDER BY e.due LIMIT $3
+			FOR UPDATE OF e, s SKIP LOCKED
+		), raised AS (
+			UPDATE sessions s SET revision = s.revision + 1
+			FROM (SELECT DISTINCT project, session FROM due) d
+			WHERE s.project = d.project AND s.id = d.session
 		)
 		UPDATE events e SET owner = $4, lease = $5 FROM due d
 		WHERE e.project = d.project AND e.session = d.session AND e.n = d.n
@@ -82,6 +89,7 @@ func (s *Store) ClaimTasks(
 	if err != nil {
 		return nil, failed(err, "claim tasks for %s", node)
 	}
+	s.recent.forget(column(tasks, func(t store.Task) store.SessionKey { return t.SessionKey })...)
 	slices.SortFunc(tasks, func(a, b store.Task) int {
 		return cmp.Or(a.Due.Compare(b.Due), compareTasks(a.TaskKey, b.TaskKey))
 	})
@@ -103,6 +111,7 @@ func (s *Store) ClaimEvents(
 	if err != nil {
 		return nil, failed(err, "claim events for %s", node)
 	}
+	s.recent.forget(column(events, func(e webhook.Event) store.SessionKey { return eventKey(&e).SessionKey })...)
 	slices.SortFunc(events, func(a, b webhook.Event) int {
 		return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.Project, b.Project), cmp.Compare(a.Session, b.Session), cmp.Compare(a.N, b.N))
 	})
@@ -115,11 +124,13 @@ func (s *Store) Renew(ctx context.Context, node string, until time.Time, tasks [
 	if err := s.setLeases(ctx, renewTasks, renewEvents, codec.Micros(until), node, tasks, events); err != nil {
 		return failed(err, "renew the leases of %s", node)
 	}
+	s.recent.renew(node, until, events)
 	return nil
 }
 
 // Release implements store.Store.
 func (s *Store) Release(ctx context.Context, node string, tasks []store.TaskKey, events []store.EventKey) error {
+	defer s.recent.forget(column(events, func(k store.EventKey) store.SessionKey { return k.SessionKey })...)
 	if err := s.setLeases(ctx, releaseTasks, releaseEvents, math.MaxInt64, node, tasks, events); err != nil {
 		return failed(err, "release the leases of %s", node)
 	}

@@ -14,26 +14,37 @@ import (
 	"github.com/payoutd/payoutd/internal/store"
 )
 
-// Commit implements store.Store. It decides anew when another node came first,
-// when the server chose this transaction to break a deadlock, and when the
-// connection was lost before the COMMIT went out.
+// Commit implements store.Store. What this node has written last is not loaded:
+// the batch is decided from memory, and the transaction that writes it proves
+// that nobody has changed the rows since. If somebody has, they are loaded. It
+// decides anew as well when another node came first, when the server chose this
+// transaction to break a deadlock, and when the connection was lost before the
+// COMMIT went out.
 func (s *Store) Commit(ctx context.Context, reads store.Reads, decide func(*store.Rows) (*store.Changes, error)) error {
 	var (
 		w       = want(reads)
 		refused error
 	)
+	try := func(m *memory, enough bool) error {
+		return s.transact(ctx, func(t *transaction) (err error) {
+			refused, err = t.run(ctx, &w, m, enough, decide)
+			return err
+		})
+	}
+	m, enough := s.recent.take(&w)
 	err := s.repeat(ctx, outrun, func() error {
-		return s.transact(ctx, func(t *transaction) error {
-			rows, err := t.load(ctx, &w)
-			if err != nil {
+		if enough {
+			enough = false
+			err := try(m, true)
+			overtaken := sqlState(err) == uniqueViolation || sqlState(err) == divisionByZero
+			if overtaken || err == nil {
+				s.recent.judge(!overtaken)
+			}
+			if !overtaken {
 				return err
 			}
-			changes, err := decide(rows)
-			if refused = err; err != nil || changes == nil || changes.Empty() {
-				return nil
-			}
-			return t.write(ctx, changes)
-		})
+		}
+		return try(m, false)
 	})
 	if refused != nil {
 		return refused
@@ -53,9 +64,39 @@ type transaction struct {
 	store *Store
 	open  bool // BEGIN was sent, and no end
 
-	// What was loaded, and is changed where it is.
+	// What is there, and is changed where it is.
 	payouts map[store.SessionKey]int // how many
 	events  map[store.EventKey]struct{}
+
+	// known is what was true of the rows before the batch, of those that may be
+	// remembered. assumed says that this is still to be proved, and that free are
+	// keys that nobody has burnt.
+	known   *memory
+	assumed bool
+	free    []store.KeyRef
+}
+
+// run decides from memory if that is enough, or else from what it loads, and
+// writes. Where nothing is to be written nothing would be proved: so it is decided
+// again, from the rows.
+func (t *transaction) run(
+	ctx context.Context, w *wanted, m *memory, enough bool, decide func(*store.Rows) (*store.Changes, error),
+) (refused, err error) {
+	if enough && alive(t.conn) {
+		changes, refused := decide(t.assume(m, w))
+		if refused == nil && changes != nil && !changes.Empty() {
+			return nil, t.write(ctx, changes)
+		}
+	}
+	rows, err := t.load(ctx, w, m)
+	if err != nil {
+		return nil, err
+	}
+	changes, refused := decide(rows)
+	if refused != nil || changes == nil || changes.Empty() {
+		return refused, nil
+	}
+	return nil, t.write(ctx, changes)
 }
 
 // transact gives do a transaction, and rolls back what do leaves open, in a

@@ -12,7 +12,6 @@ import (
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/store/codec"
-	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
@@ -79,6 +78,11 @@ func (w *wanted) nothing() bool {
 	return len(w.outbox)+len(w.books)+len(w.keys)+len(w.items)+len(w.public)+len(w.npd)+len(w.incomes)+len(w.reservations)+len(w.accounts) == 0
 }
 
+// others reports whether rows are named that are never remembered.
+func (w *wanted) others() bool {
+	return len(w.events)+len(w.items)+len(w.public)+len(w.npd)+len(w.incomes)+len(w.reservations)+len(w.accounts) > 0
+}
+
 // distinct sorts a copy of keys and drops the repeated ones.
 func distinct[K comparable](keys []K, compare func(a, b K) int) []K {
 	sorted := slices.SortedFunc(slices.Values(keys), compare)
@@ -94,28 +98,23 @@ func compareKeys(a, b store.KeyRef) int {
 }
 
 // load reads and locks the rows in one round trip, which begins the transaction.
-func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) {
-	rows := &store.Rows{
-		Sessions: make(map[store.SessionKey]*session.Session, len(w.sessions)),
-		Outbox:   make(map[store.SessionKey][]webhook.Event),
-		Events:   make(map[store.EventKey]webhook.Event),
-		Books:    make(map[id.Project]*ledger.Book, len(w.books)),
-		Keys:     make(map[store.KeyRef]store.KeyRecord),
-		Items:    make(map[store.ItemKey]vault.Item),
-		Public:   make(map[store.PublicKey]*vault.Public),
-		NPD:      make(map[store.NPDKey]store.NPDRequest),
-
-		Incomes:      make(map[store.IncomeKey]store.Income),
-		Reservations: make(map[store.ReservationKey]store.Reservation),
-		Accounts:     make(map[store.AccountKey]*store.Account),
-	}
+// Of what was remembered the rest is kept that has turned out to be true.
+func (t *transaction) load(ctx context.Context, w *wanted, m *memory) (*store.Rows, error) {
+	t.assumed, t.free = false, nil
+	t.known = newMemory(len(w.outbox), len(w.books))
+	rows := noRows(len(w.sessions), len(w.books))
 	if w.nothing() {
 		return rows, nil
 	}
 	b := t.begin()
 	if len(w.books) > 0 {
 		b.Queue(loadBooks, column(w.books, text)).Query(func(r pgx.Rows) error {
-			return each(r, codec.ScanBook, func(b *ledger.Book) { rows.Books[b.Project] = b })
+			return each(r, codec.ScanBook, func(b *ledger.Book) {
+				rows.Books[b.Project] = b
+				if known := m.books[b.Project]; known != nil && known.Revision == b.Revision {
+					t.known.books[b.Project] = known
+				}
+			})
 		})
 	}
 	if len(w.outbox) > 0 {
@@ -124,6 +123,9 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 		projects, numbers := columns(w.outbox)
 		b.Queue(loadSessions, projects, numbers).Query(func(r pgx.Rows) error {
 			return each(r, codec.ScanSession, func(s *session.Session) {
+				if known, ok := m.sessions[keyOf(s)]; ok && known.session.Revision == s.Revision {
+					t.known.sessions[keyOf(s)] = known
+				}
 				if _, named := slices.BinarySearchFunc(w.sessions, keyOf(s), compareSessions); named {
 					rows.Sessions[keyOf(s)] = s
 				}
@@ -156,9 +158,7 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 		})
 	}
 	if len(w.keys) > 0 {
-		b.Queue(loadKeys, column(w.keys, func(k store.KeyRef) string { return text(k.Project) }),
-			column(w.keys, func(k store.KeyRef) string { return k.Scope }),
-			column(w.keys, func(k store.KeyRef) string { return k.Key })).Query(func(r pgx.Rows) error {
+		b.Queue(loadKeys, keyColumns(w.keys)...).Query(func(r pgx.Rows) error {
 			return each(r, codec.ScanKey, func(k store.KeyRecord) { rows.Keys[k.KeyRef] = k })
 		})
 	}
@@ -173,6 +173,26 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 	if err := t.loadAccounts(ctx, rows); err != nil {
 		return nil, err
 	}
+	t.know(rows)
+	for k := range rows.Sessions {
+		if _, ok := t.known.sessions[k]; !ok && len(rows.Outbox[k]) == 0 {
+			t.known.sessions[k] = remembered{} // as far as it matters if it is written
+		}
+	}
+	return rows, nil
+}
+
+// assume takes rows from memory in place of loading them, and keeps what has to
+// be proved when the changes are written.
+func (t *transaction) assume(m *memory, w *wanted) *store.Rows {
+	rows := m.rows(w)
+	t.know(rows)
+	t.known, t.assumed, t.free = m, true, w.keys
+	return rows
+}
+
+// know notes what is there, before decide changes the rows.
+func (t *transaction) know(rows *store.Rows) {
 	t.payouts = make(map[store.SessionKey]int, len(rows.Sessions))
 	for k, s := range rows.Sessions {
 		t.payouts[k] = len(s.Payouts)
@@ -186,7 +206,6 @@ func (t *transaction) load(ctx context.Context, w *wanted) (*store.Rows, error) 
 	for k := range rows.Events {
 		t.events[k] = struct{}{}
 	}
-	return rows, nil
 }
 
 func queueAccounts(b *pgx.Batch, keys []store.AccountKey, into *store.Rows) {

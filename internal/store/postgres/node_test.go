@@ -344,6 +344,7 @@ func TestClaimsDoNotWait(t *testing.T) {
 		return c, nil
 	}))
 	later := now.Add(time.Minute)
+	n.recent = newRecent() // so that it takes the lock before it decides
 	err := n.Commit(t.Context(), store.Reads{Sessions: []store.SessionKey{tasks[0].SessionKey}}, func(*store.Rows) (*store.Changes, error) {
 		got, err := n.ClaimTasks(t.Context(), "other", later, later, time.Minute, 10)
 		if err != nil || len(got) != 1 || got[0].Session != 2 {
@@ -526,6 +527,7 @@ func TestReadOnlyDatabase(t *testing.T) {
 	n.must(n.deposit(n.next(), "p"))
 	shell(t, url, `ALTER DATABASE `+database+` SET default_transaction_read_only = on`,
 		`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'payoutd'`)
+	await(t, url, `SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'payoutd')`)
 	wantCode(t, n.deposit(n.next(), "p"), fault.Busy)
 	wantCode(t, n.PutSetting(t.Context(), "name", nil), fault.Busy)
 	_, err := n.ClaimTasks(t.Context(), "node", time.Now(), time.Now(), time.Minute, 1)
@@ -562,6 +564,7 @@ func TestOutboxWaitsForItsSession(t *testing.T) {
 		done = make(chan error, 1)
 	)
 	batch = adds.next()
+	adds.recent = newRecent() // so that it takes the lock before it decides
 	adds.must(adds.Commit(t.Context(), store.Reads{Sessions: []store.SessionKey{k}}, func(rows *store.Rows) (*store.Changes, error) {
 		go func() {
 			done <- reads.Commit(t.Context(), store.Reads{Outbox: []store.SessionKey{k}}, func(rows *store.Rows) (*store.Changes, error) {

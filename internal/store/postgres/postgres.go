@@ -1,7 +1,8 @@
 // Package postgres is the store of an installation with several nodes: a
 // PostgreSQL server, 15 or newer, that all of them share. A batch is two round
 // trips: one loads its rows and locks them in one order for all nodes, one
-// writes each table with one statement and commits. The package relies on row
+// writes each table with one statement and commits. What this node has written
+// last needs no loading, only the proof that it still stands. The package relies on row
 // locks, unique keys and revisions, on no isolation level above read committed.
 package postgres
 
@@ -41,6 +42,7 @@ type Store struct {
 	// server that tells what became of it.
 	answerMax, settleMax time.Duration
 
+	recent  *recent
 	commits atomic.Int64
 	closing sync.Once
 	closed  chan struct{}
@@ -98,7 +100,7 @@ func Open(ctx context.Context, url string, log *slog.Logger) (_ *Store, err erro
 		return nil, err
 	}
 	s := &Store{
-		log: log, name: name(config.ConnConfig), answerMax: answerMax, settleMax: settleMax, closed: make(chan struct{}), unsettled: make(map[id.Batch]id.Project),
+		log: log, name: name(config.ConnConfig), answerMax: answerMax, settleMax: settleMax, closed: make(chan struct{}), recent: newRecent(), unsettled: make(map[id.Batch]id.Project),
 	}
 	defer func() {
 		if err != nil {

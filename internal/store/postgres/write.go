@@ -34,6 +34,21 @@ var (
 		FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[])
 			k (project, id, revision, state, draft, events, fence, updated_at)
 		WHERE s.project = k.project AND s.id = k.id AND s.revision = k.revision`)
+	// Rows that a batch went by without having loaded them.
+	proveSessions = `SELECT 1 / (count(*) = cardinality($1::text[]))::int FROM (
+			SELECT 1 FROM unnest($1::text[], $2::bigint[], $3::bigint[]) k (project, id, revision)
+			JOIN sessions s ON s.project = k.project AND s.id = k.id AND s.revision = k.revision
+			FOR UPDATE OF s SKIP LOCKED
+		) same`
+	proveBooks = `SELECT 1 / (count(*) = cardinality($1::text[]))::int FROM (
+			SELECT 1 FROM unnest($1::text[], $2::bigint[]) k (project, revision)
+			JOIN books b ON b.project = k.project AND b.revision = k.revision
+			FOR UPDATE OF b SKIP LOCKED
+		) same`
+	proveKeys = `SELECT 1 / (count(*) = 0)::int FROM unnest($1::text[], $2::text[], $3::text[]) k (project, scope, key)
+		JOIN keys r ON r.project = k.project AND r.scope = k.scope AND r.key = k.key`
+	raiseSessions = `UPDATE sessions s SET revision = s.revision + 1 FROM unnest($1::text[], $2::bigint[]) k (project, id)
+		WHERE s.project = k.project AND s.id = k.id`
 	upsertPayouts = guarded(`INSERT INTO payouts AS p (project, session, no, id, state, details, progress, created_at)
 		SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[])
 		ON CONFLICT (project, session, no) DO UPDATE SET state = excluded.state, progress = excluded.progress
@@ -121,22 +136,25 @@ const keepBatches = int64(24*time.Hour/time.Millisecond) << 22
 // shrinks after a pause.
 const forgetEvery = 64
 
-// write writes the changes and commits, in one round trip. Within a table rows
-// are written by key: two batches that add the same two keys must not wait for
-// each other. Tasks that are done go before new ones come, so that a payout may
-// end a task and begin the same kind anew.
+// write writes the changes and commits, in one round trip. Books come first and
+// then sessions, as they are locked: the rows of a batch that has loaded none are
+// locked only here. Within a table rows are written by key: two batches that add
+// the same two keys must not wait for each other. Tasks that are done go before
+// new ones come, so that a payout may end a task and begin the same kind anew.
 func (t *transaction) write(ctx context.Context, c *store.Changes) error {
 	of := batch{home(c), c.Batch}
 	b := t.begin()
 	b.Queue(insertBatch, of.project, of.id)
-	writeKeys(b, c.Keys)
+	writeBooks(b, c.Books)
 	if err := t.writeSessions(b, c.Sessions); err != nil {
 		return err
 	}
-	writeBooks(b, c.Books)
+	t.prove(b, c)
+	t.raise(b, c)
 	if err := writeAccounts(b, c.Accounts); err != nil {
 		return err
 	}
+	writeKeys(b, c.Keys)
 	writeEntries(b, c.Entries)
 	writeAttempts(b, c.Attempts)
 	writeCards(b, c.Cards)
@@ -158,7 +176,81 @@ func (t *transaction) write(ctx context.Context, c *store.Changes) error {
 	if t.store.commits.Add(1)%forgetEvery == 0 {
 		b.Queue(forgetBatches, int64(c.Batch)-keepBatches, 2*forgetEvery)
 	}
-	return t.commit(ctx, b, of)
+	if err := t.commit(ctx, b, of); err != nil {
+		return err
+	}
+	t.store.recent.put(t.known.after(c))
+	return nil
+}
+
+// prove makes the transaction fail if a row that the batch went by, and does not
+// write, is not as remembered, or a key not free that it does not burn. Until
+// the end nobody changes these rows. A row that somebody is just changing is not
+// waited for: it stands out of the order in which rows are locked.
+func (t *transaction) prove(b *pgx.Batch, c *store.Changes) {
+	if t.assumed {
+		written := make(map[store.SessionKey]struct{}, len(c.Sessions))
+		for _, s := range c.Sessions {
+			written[keyOf(s)] = struct{}{}
+		}
+		var sessions []*session.Session
+		for k, s := range t.known.sessions {
+			if _, ok := written[k]; !ok {
+				sessions = append(sessions, s.session)
+			}
+		}
+		if len(sessions) > 0 {
+			projects, numbers := columns(column(sessions, keyOf))
+			b.Queue(proveSessions, projects, numbers, column(sessions, func(s *session.Session) int64 { return s.Revision }))
+		}
+		var books []*ledger.Book
+		for p, book := range t.known.books {
+			if !slices.ContainsFunc(c.Books, func(b *ledger.Book) bool { return b.Project == p }) {
+				books = append(books, book)
+			}
+		}
+		if len(books) > 0 {
+			b.Queue(proveBooks, column(books, func(b *ledger.Book) string { return text(b.Project) }),
+				column(books, func(b *ledger.Book) int64 { return b.Revision }))
+		}
+	}
+	if len(t.free) == 0 {
+		return
+	}
+	burnt := make(map[store.KeyRef]struct{}, len(c.Keys))
+	for i := range c.Keys {
+		burnt[c.Keys[i].KeyRef] = struct{}{}
+	}
+	free := slices.DeleteFunc(slices.Clone(t.free), func(k store.KeyRef) bool { _, ok := burnt[k]; return ok })
+	if len(free) > 0 {
+		b.Queue(proveKeys, keyColumns(free)...)
+	}
+}
+
+// raise moves the revision of sessions whose events change while they do not,
+// unless it is this node that has written them last: the only one that may
+// remember them.
+func (t *transaction) raise(b *pgx.Batch, c *store.Changes) {
+	own := make(map[store.SessionKey]struct{}, len(c.Sessions))
+	for _, s := range c.Sessions {
+		own[keyOf(s)] = struct{}{}
+	}
+	for k, s := range t.known.sessions {
+		if s.session != nil {
+			own[k] = struct{}{}
+		}
+	}
+	var keys []store.SessionKey
+	for i := range c.Events {
+		k := eventKey(&c.Events[i]).SessionKey
+		if _, ok := own[k]; !ok {
+			keys = append(keys, k)
+		}
+	}
+	if len(keys) > 0 {
+		projects, numbers := columns(distinct(keys, compareSessions))
+		b.Queue(raiseSessions, projects, numbers)
+	}
 }
 
 // home is the project of the first row.
@@ -211,14 +303,20 @@ func writeKeys(b *pgx.Batch, keys []store.KeyRecord) {
 	}
 	keys = slices.Clone(keys)
 	slices.SortFunc(keys, func(a, b store.KeyRecord) int { return compareKeys(a.KeyRef, b.KeyRef) })
-	b.Queue(insertKeys,
-		column(keys, func(k store.KeyRecord) string { return text(k.Project) }),
-		column(keys, func(k store.KeyRecord) string { return k.Scope }),
-		column(keys, func(k store.KeyRecord) string { return k.Key }),
+	b.Queue(insertKeys, append(keyColumns(column(keys, func(k store.KeyRecord) store.KeyRef { return k.KeyRef })),
 		column(keys, func(k store.KeyRecord) []byte { return k.Print[:] }),
 		column(keys, func(k store.KeyRecord) string { return string(k.Answer) }),
 		column(keys, func(k store.KeyRecord) int64 { return codec.Micros(k.At) }),
-	)
+	)...)
+}
+
+// keyColumns are the three of an idempotency key's name.
+func keyColumns(keys []store.KeyRef) []any {
+	return []any{
+		column(keys, func(k store.KeyRef) string { return text(k.Project) }),
+		column(keys, func(k store.KeyRef) string { return k.Scope }),
+		column(keys, func(k store.KeyRef) string { return k.Key }),
+	}
 }
 
 func (t *transaction) writeSessions(b *pgx.Batch, list []*session.Session) error {

@@ -166,9 +166,13 @@ func (m *model) commit() {
 		reads.Sessions = append(reads.Sessions, c.Target)
 		reads.Keys = append(reads.Keys, m.key(c.Key))
 	}
-	var after state
+	var (
+		after state
+		wrong mismatch
+	)
 	err := m.b.try(reads, func(rows *store.Rows, c *store.Changes) error {
-		m.checkRows(reads, rows)
+		wrong = ""
+		m.checkRows(&wrong, reads, rows)
 		after = m.clone()
 		for _, command := range commands {
 			m.apply(command, rows, c, &after)
@@ -179,6 +183,8 @@ func (m *model) commit() {
 		return nil
 	})
 	switch {
+	case wrong != "":
+		m.t.Fatalf("rows of the last decision: %s", wrong)
 	case broken != "":
 		if fault.CodeOf(err) != fault.Internal || err == nil {
 			m.t.Fatalf("%s: error %v, want code %s", broken, err, fault.Internal)
@@ -194,29 +200,40 @@ func (m *model) key(n int) store.KeyRef {
 	return store.KeyRef{Project: m.project, Scope: store.ScopeAPI, Key: fmt.Sprint(n)}
 }
 
-// checkRows wants the rows that a batch loads to be those of the model.
-func (m *model) checkRows(reads store.Reads, rows *store.Rows) {
-	same(m.t, "book loaded", withoutRevision(*rows.Books[m.project]), m.book)
+// mismatch is the first thing found wrong with rows that may not be the last.
+type mismatch string
+
+func (m *mismatch) Helper() {}
+
+func (m *mismatch) Fatalf(format string, args ...any) {
+	if *m == "" {
+		*m = mismatch(fmt.Sprintf(format, args...))
+	}
+}
+
+// checkRows wants the rows that a batch goes by to be those of the model.
+func (m *model) checkRows(t reporter, reads store.Reads, rows *store.Rows) {
+	same(t, "book loaded", withoutRevision(*rows.Books[m.project]), m.book)
 	for _, k := range reads.Sessions {
 		want, ok := m.sessions[k]
 		got := rows.Sessions[k]
 		if (got != nil) != ok {
-			m.t.Fatalf("%s loaded: %v, want %v", k.Session, got != nil, ok)
+			t.Fatalf("%s loaded: %v, want %v", k.Session, got != nil, ok)
 		}
-		if !ok {
+		if !ok || got == nil {
 			continue
 		}
-		same(m.t, "session loaded", sessionWithoutRevision(got), want)
+		same(t, "session loaded", sessionWithoutRevision(got), want)
 		var outbox []webhook.Event
 		for n := range want.Events {
 			if e := m.events[store.EventKey{SessionKey: k, N: n + 1}]; e.Status == webhook.Pending {
 				outbox = append(outbox, e)
 			}
 		}
-		same(m.t, "outbox loaded", rows.Outbox[k], bodiless(outbox...))
+		same(t, "outbox loaded", rows.Outbox[k], bodiless(outbox...))
 	}
 	for _, k := range reads.Keys {
-		same(m.t, "key loaded", rows.Keys[k], m.keys[k])
+		same(t, "key loaded", rows.Keys[k], m.keys[k])
 	}
 }
 

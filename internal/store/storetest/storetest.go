@@ -121,6 +121,13 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 	}
 }
 
+// RunModel does random things to one engine and to maps in memory, and wants both
+// to tell the same: the part of Run that is worth repeating for an engine in
+// another shape.
+func RunModel(t *testing.T, open func(*testing.T) store.Store) {
+	agreesWithTheModel(newBed(t, open(t)))
+}
+
 // noon is when everything happens; its digits show where a time was cut.
 var noon = time.Date(2026, 7, 1, 12, 0, 0, 123_456_000, time.UTC)
 
