@@ -209,6 +209,7 @@ func (d database) forBench(ctx context.Context, o *bench.Options, log *slog.Logg
 	}
 	o.Engine, o.Apart, o.DatabasePID = "postgres", true, host.PID
 	o.Scratch = func(ctx context.Context) (store.Store, func() error, error) { return d.scratchDatabase(ctx, log) }
+	o.Settle = func(ctx context.Context) error { return postgres.Settle(ctx, d.url) }
 	if host.Data != "" {
 		o.Free = func() (int64, error) { return freeBytes(host.Data) }
 	}

@@ -59,6 +59,9 @@ type Options struct {
 	// Free is how many bytes the database may still grow by; nil if that is not
 	// to be seen.
 	Free func() (int64, error)
+	// Settle brings the database to rest after a preload, whose traces would
+	// otherwise be swept up during the run; nil if there is nothing to do.
+	Settle func(context.Context) error
 	// Engine names what keeps the database. Apart says that it is a server, and
 	// DatabasePID is the first of its processes, whose children are the others; 0
 	// if they are not on this machine.
@@ -235,10 +238,14 @@ func prepare(ctx context.Context, o Options, box *inbox, key sign.PublicKey) (er
 	if err := makeProjects(ctx, o, i, box.url, key); err != nil {
 		return err
 	}
-	if o.Preload > 0 {
-		return preload(ctx, o, i.Store)
+	if o.Preload == 0 {
+		return nil
 	}
-	return nil
+	if err := preload(ctx, o, i.Store); err != nil || o.Settle == nil {
+		return err
+	}
+	o.Say("bringing the database to rest")
+	return o.Settle(ctx)
 }
 
 func makeProjects(ctx context.Context, o Options, i *Installation, webhook string, key sign.PublicKey) error {

@@ -18,6 +18,7 @@ const (
 	divisionByZero    = "22012" // what a guard fails with
 	badEncoding       = "22021"
 	badText           = "22P05"
+	notAllowed        = "42501"
 	undefinedTable    = "42P01"
 	unserializable    = "40001"
 	deadlock          = "40P01"

@@ -117,3 +117,21 @@ func parentOf(stat []byte) int {
 	}
 	return parent
 }
+
+// Settle does at once for the database of a URL what the server would do by and
+// by: it counts and freezes what was written in bulk, and brings it to the disk.
+// Who may not do the last is content without it.
+func Settle(ctx context.Context, url string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return failed(err, "connect")
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if _, err := conn.Exec(ctx, "VACUUM (FREEZE, ANALYZE)"); err != nil {
+		return failed(err, "vacuum")
+	}
+	if _, err := conn.Exec(ctx, "CHECKPOINT"); err != nil && sqlState(err) != notAllowed {
+		return failed(err, "checkpoint")
+	}
+	return nil
+}
