@@ -52,7 +52,7 @@ func Durable(t testing.TB) string {
 // returns the URL of the database postgres.
 var (
 	fast    = sync.OnceValues(func() (string, error) { return server("fsync=off", "full_page_writes=off") })
-	durable = sync.OnceValues(func() (string, error) { return server("max_wal_size=8GB", "shared_buffers=1GB") })
+	durable = sync.OnceValues(func() (string, error) { return server("max_wal_size=8GB", "shared_buffers=1GB", "wal_compression=lz4") })
 )
 
 // startMax bounds each step on the way to a database.
