@@ -168,3 +168,17 @@ func TestParentOf(t *testing.T) {
 		})
 	}
 }
+
+// TestSettle wants the server to have counted what was written in bulk.
+func TestSettle(t *testing.T) {
+	url := newDatabase(t)
+	n := join(t, url, 1)
+	n.must(n.deposit(n.next(), "p"))
+	n.must(Settle(t.Context(), url))
+	var counted float64
+	n.must(connect(t, url).QueryRow(t.Context(), `SELECT reltuples FROM pg_class WHERE oid = 'entries'::regclass`).Scan(&counted))
+	if counted != 1 {
+		t.Errorf("the server has counted %g entries, want 1", counted)
+	}
+	wantCode(t, Settle(t.Context(), "postgres://postgres@127.0.0.1:1/none"), fault.Busy)
+}
