@@ -90,6 +90,9 @@ var mayImport = map[string][]string{
 	// The world outside, simulated: it knows nothing of what asks it.
 	"internal/sandbox": {"instrument", "internal/fault", "internal/id", "internal/rate", "money", "rail", "rail/statement", "sign", "tax"},
 
+	// Tests alone, with a world around the whole engine.
+	"internal/simulation": {},
+
 	// Only the binary chooses engines, connectors and settings.
 	"cmd/payoutd": {all},
 
