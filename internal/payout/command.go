@@ -665,7 +665,7 @@ func (d *putOff) decide(t *tx) (Answer, error) {
 			began, total = off.CreatedAt, 2*s.Total
 		}
 		age := t.now.Sub(began)
-		if age >= total {
+		if age >= total && !d.events[i].young {
 			t.giveUp(&off)
 		} else {
 			off.Due = t.now.Add(max(d.wait, min(age/4, s.Longest)))

@@ -56,6 +56,7 @@ type delivery struct {
 	webhook.Event
 	project *partner.Project
 	round   time.Time // when its round of attempts began; zero before it was tried
+	young   bool      // it can't be given up yet, and round is earlier than it was
 }
 
 func newHookWorker(e *Engine) *hookWorker {
@@ -239,7 +240,7 @@ func (w *hookWorker) putOff(ctx context.Context, waiting []delivery, wait time.D
 			switch e := &some[i].Event; {
 			case e.Attempts == 0:
 			case w.now().Sub(e.CreatedAt) < schedule(some[i].project).Total:
-				some[i].round = e.CreatedAt // near enough: it can't be given up yet
+				some[i].round, some[i].young = e.CreatedAt, true // near enough
 			default:
 				round, _, err := w.round(ctx, e)
 				if err != nil {

@@ -115,7 +115,7 @@ func TestPutOff(t *testing.T) {
 			if c.tried {
 				round = l.engine.now().Add(-c.age)
 			}
-			do(&putOff{[]delivery{{e, project, round}}, time.Minute})
+			do(&putOff{[]delivery{{Event: e, project: project, round: round}}, time.Minute})
 			got := l.events()[0]
 			if got.Status != c.status || got.Status == webhook.Pending && got.Owner != "" {
 				t.Fatalf("%+v, want %s", got, c.status)
@@ -189,6 +189,11 @@ func TestScheduleBeginsWithTheFirstAttempt(t *testing.T) {
 		t.Errorf("after the first attempt: %+v", got)
 	}
 	l.clock.advance(29 * time.Minute)
+	off := delivery{Event: e, project: project, round: e.CreatedAt, young: true} // longer ago than the first attempt
+	do(&putOff{[]delivery{off}, time.Minute})
+	if got := l.events()[0]; got.Status != webhook.Pending || got.Due.Before(l.engine.now().Add(time.Minute)) {
+		t.Errorf("put off a minute before the end of the schedule: %+v", got)
+	}
 	began, attempts, err := l.engine.hooks.round(t.Context(), &e)
 	if err != nil || attempts != 1 {
 		t.Fatalf("%d attempts, %v", attempts, err)
