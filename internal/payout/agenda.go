@@ -85,6 +85,25 @@ func (a *agenda[T]) run(ctx context.Context, do func(T)) {
 	}
 }
 
+// waitForEither returns when it is time to look or somebody says so. Both at
+// once are one reason to look.
+func waitForEither(ctx context.Context, tick <-chan time.Time, poll <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-tick:
+	case <-poll:
+	}
+	select {
+	case <-tick:
+	default:
+	}
+	select {
+	case <-poll:
+	default:
+	}
+}
+
 // dues is a heap by due time.
 type dues[T any] []due[T]
 

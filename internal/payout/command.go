@@ -50,6 +50,9 @@ func (r *request) reads(names *store.Reads) {
 }
 
 func (r *request) keyRef() store.KeyRef {
+	if sabotage == "keys of all partners" {
+		return store.KeyRef{Scope: store.ScopeAPI, Key: r.Key}
+	}
 	return store.KeyRef{Project: r.Project.ID, Scope: store.ScopeAPI, Key: r.Key}
 }
 
@@ -527,7 +530,7 @@ func (o *outcome) open(t *tx, s *session.Session, p *session.Payout) error {
 	switch {
 	case o.says.Status != rail.NeverSeen:
 		p.NeverSeen = 0
-	case o.asked.After(p.SentAt.Add(terms.SendDeadline + terms.Visibility)):
+	case o.asked.After(p.SentAt.Add(terms.SendDeadline + terms.Visibility)), sabotage == "impatience":
 		p.NeverSeen++
 	}
 	if p.NeverSeen >= neverSeenMin {
@@ -622,7 +625,7 @@ func (d *tried) decide(t *tx) (Answer, error) {
 	}
 	if d.result.OK {
 		done.Status = webhook.Delivered
-	} else if due, again := schedule(d.project).Next(d.earlier+1, began, t.now, d.result.RetryAfter, d.jitter); again {
+	} else if due, again := schedule(d.project).Next(d.earlier+1, began, t.now, d.result.RetryAfter, d.jitter); again && (sabotage != "gives up early" || d.earlier < 2) {
 		done.Due = due
 		t.keep(&done)
 	} else {

@@ -46,6 +46,11 @@ var errNoOutcome = fault.New(fault.Internal, "the request has no outcome after %
 // report is do for workers, who wait for room in the queue: what a rail has
 // answered is not thrown away because partners ask for more than there is.
 func (e *Engine) report(ctx context.Context, c command) error {
+	if e.admit != nil {
+		var names store.Reads
+		c.reads(&names)
+		e.admit(ctx, names)
+	}
 	_, err := e.put(ctx, c, true)
 	return err
 }
@@ -170,6 +175,9 @@ func (e *Engine) write(commands []*pending) (*batch, error) {
 // for longer than any caller waits.
 func (e *Engine) lookUp(ctx context.Context, number id.Batch) error {
 	e.log.Warn("the outcome of a commit is unknown, looking it up", "batch", int64(number))
+	if sabotage == "unknown is written" {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, lookUpMax)
 	defer cancel()
 	for gap := 10 * time.Millisecond; ; gap = min(2*gap, time.Second) {
@@ -207,9 +215,7 @@ func (e *Engine) handOver(b *batch) {
 			}
 		}
 	}
-	for _, k := range b.calls {
-		e.tasksWorker.keep(&job{Task: store.Task{TaskKey: k, Due: b.now}, session: b.rows.Sessions[k.SessionKey], promised: true})
-	}
+	b.keepCalls()
 	for i := range b.changes.Events {
 		switch event := &b.changes.Events[i]; {
 		case event.Status != webhook.Pending:

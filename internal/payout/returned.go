@@ -155,7 +155,7 @@ func (r *returned) decide(t *tx) (Answer, error) {
 // keptRefunds gives the returns that came too early their turn, once the payout
 // has ended.
 func (t *tx) keptRefunds(s *session.Session, p *session.Payout, project *partner.Project) error {
-	if !p.State.Final() {
+	if !p.State.Final() || sabotage == "early return forgotten" {
 		return nil
 	}
 	for i := range p.Refunds {

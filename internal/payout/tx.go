@@ -218,6 +218,9 @@ func (t *tx) move(s *session.Session, p *session.Payout, m session.Movement) err
 		e = ledger.Settle(p.Minor(), p.Fee, p.Rail)
 	case session.Release:
 		e = ledger.Release(p.Minor(), p.Fee)
+		if sabotage == "fee kept" {
+			e = ledger.Release(p.Minor(), 0)
+		}
 	case session.Restore:
 		e = ledger.Return(p.Minor(), p.Refund().Fee, p.Rail)
 	case session.Suspend:
@@ -249,6 +252,9 @@ func (t *tx) firstDue(p *session.Payout, project *partner.Project) time.Time {
 	switch p.State {
 	case session.Awaiting:
 		due := t.now.Add(project.Timeout())
+		if sabotage == "half the time to confirm" {
+			due = t.now.Add(project.Timeout() / 2)
+		}
 		if p.Quote != nil && p.Quote.Until.Before(due) {
 			return p.Quote.Until
 		}
@@ -309,6 +315,9 @@ func (t *tx) emit(s *session.Session, h session.Hook, project *partner.Project) 
 		Project: s.Project, Session: s.ID, N: s.Events, ID: id.Event(t.ids.Next()), Seq: b.Events, Type: string(h),
 		Body: wire.Hook(h, s, names, project), Status: webhook.Pending, CreatedAt: t.now, Due: t.now,
 	}
+	if sabotage == "webhook dropped" && t.undeliveredBefore(&e) {
+		return nil
+	}
 	if project.Webhook == "" {
 		e.Status = webhook.Muted
 	} else if t.undeliveredBefore(&e) {
@@ -324,6 +333,9 @@ func (t *tx) emit(s *session.Session, h session.Hook, project *partner.Project) 
 // one that this command has just made included.
 func (t *tx) undeliveredBefore(e *webhook.Event) bool {
 	k := eventKey(e).SessionKey
+	if sabotage == "webhooks overtake" {
+		return false
+	}
 	return len(t.rows.Outbox[k]) > 0 || slices.ContainsFunc(t.own.Events, func(o webhook.Event) bool {
 		return eventKey(&o).SessionKey == k && o.Status == webhook.Pending
 	})
@@ -392,6 +404,9 @@ func (t *tx) accept() {
 		b.rows.Keys[k.KeyRef] = k
 	}
 	b.calls = append(b.calls, t.calls...)
+	if sabotage == "call before commit" {
+		b.keepCalls()
+	}
 	for _, p := range t.own.Public {
 		b.acceptPublic(p)
 	}
@@ -418,6 +433,14 @@ func (t *tx) accept() {
 	c.Cards = append(c.Cards, t.own.Cards...)
 	c.Deliveries = append(c.Deliveries, t.own.Deliveries...)
 	c.Alarms = append(c.Alarms, t.own.Alarms...)
+}
+
+// keepCalls lets the worker call the rails as promised.
+func (b *batch) keepCalls() {
+	for _, k := range b.calls {
+		b.tasksWorker.keep(&job{Task: store.Task{TaskKey: k, Due: b.now}, session: b.rows.Sessions[k.SessionKey], promised: true})
+	}
+	b.calls = nil
 }
 
 // acceptEvent writes an event once and keeps the outbox of its session true for

