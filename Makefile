@@ -29,6 +29,8 @@ ARGS         ?=
 SECONDS_EACH ?= 10
 GOAL         ?=
 PRELOAD      ?= 500000
+# Histories that `make simulate` plays.
+SEEDS        ?= 1-300
 
 # What gosec need not say: that a file or a command is named by a variable (G304,
 # G204). The operator names them, by flags; that no request does is watched by
@@ -63,6 +65,8 @@ test: ## All that CI runs: check, race tests, short fuzzing, end-to-end and kill
 	@$(MAKE) check
 	@$(MAKE) race
 	@$(MAKE) openssl
+	@$(MAKE) simulate
+	@$(MAKE) sabotage
 	@echo '== fuzz targets, 10 s each'
 	@scripts/fuzz.sh 10
 	@$(MAKE) e2e
@@ -95,6 +99,17 @@ fmt: ## Format the source
 race: ## Every test but the end-to-end ones, with the race detector
 	@echo '== race tests'
 	@PAYOUTD_TEST_HSM=1 go test -race -timeout 10m $$(go list ./... | grep -v '/e2e\b')
+
+.PHONY: simulate
+simulate: ## Play whole histories in a simulated world, SEEDS=1-300; prints the shortest that breaks an invariant
+	@echo '== simulated histories, seeds $(SEEDS)'
+	@SEEDS=$(SEEDS) go test -count=1 -timeout 0 -v -run TestSeeds ./internal/simulation | { grep -v -E '^ *(=== |--- PASS|PASS)' || true; }
+
+.PHONY: sabotage
+sabotage: ## Put faults into the engine on purpose and want the simulation to find each
+	@echo '== sabotage'
+	@go vet -tags sabotage ./internal/payout ./internal/simulation
+	@go test -tags sabotage -count=1 -timeout 10m -run TestSabotage ./internal/simulation
 
 .PHONY: openssl
 openssl: ## Tests of the build that signs with OpenSSL, and the build itself

@@ -1,0 +1,357 @@
+package simulation
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/payoutd/payoutd/instrument"
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/payout"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/webhook"
+	"github.com/payoutd/payoutd/internal/wire"
+	"github.com/payoutd/payoutd/money"
+)
+
+// shop is a partner with one project.
+type shop struct {
+	*world
+	project  partner.Project
+	charges  []*charge
+	deaf     bool // its receiver is down for good
+	deposits map[string]*deposit
+}
+
+type deposit struct {
+	minor int64
+	done  bool // it was answered
+}
+
+// charge is one payout that a partner wants: how often it asks for it is another
+// matter. No two have the same recipient, amount and destination together.
+type charge struct {
+	*shop
+	label       string // the recipient
+	kind        instrument.Kind
+	destination string
+	minor       int64
+	key         string // idempotency key of the request that makes it; "" for none
+	session     id.Session
+	first       []byte // the first answer to the request that makes it
+
+	asks      int    // requests that make it, so far
+	asked     bool   // confirm was asked for
+	confirmed bool   // and the answer was that it is
+	cancelled bool   // the same of cancel
+	end       string // as the partner was told by webhook
+	paid      int    // by the books of the rails
+}
+
+// op is one request of a partner, or something that a rail tells, under way.
+type op struct {
+	name string
+	what string
+	node *node
+	do   func(context.Context, *payout.Engine) (payout.Answer, error)
+	then func(payout.Answer, error)
+
+	mu     sync.Mutex
+	back   bool
+	answer payout.Answer
+	err    error
+	lost   bool
+	closed bool
+	world  *world
+}
+
+// errLost is what a partner has whose connection broke: anything may have
+// happened.
+var errLost = fault.New(fault.Internal, "simulated: the connection to the server broke")
+
+// pick chooses a node that serves; nil if there is none.
+func (w *world) pick(name string) *node {
+	var up []*node
+	for _, n := range w.nodes {
+		if n.serves() != nil && time.Now().After(n.frozen) {
+			up = append(up, n)
+		}
+	}
+	if len(up) == 0 {
+		return nil
+	}
+	return up[w.roll(name+" goes to").IntN(len(up))]
+}
+
+// start sends a request to some node.
+func (w *world) start(o *op) {
+	o.world = w
+	o.node = w.pick(o.name)
+	if o.node == nil {
+		w.tell("%s: %s: no node is there", o.name, o.what)
+		o.then(payout.Answer{}, errLost)
+		return
+	}
+	w.tell("%s: %s, on %s", o.name, o.what, o.node.name)
+	w.ops = append(w.ops, o)
+	e := o.node.serves()
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		answer, err := o.do(ctx, e)
+		o.mu.Lock()
+		o.answer, o.err, o.back = answer, err, true
+		o.mu.Unlock()
+		w.wake()
+	}()
+}
+
+// lose breaks the connection.
+func (o *op) lose() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lost, o.back = true, true
+}
+
+func (o *op) returned() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.back
+}
+
+// close gives the answer to whoever asked.
+func (o *op) close() {
+	o.mu.Lock()
+	answer, err, lost := o.answer, o.err, o.lost
+	o.mu.Unlock()
+	o.closed = true
+	switch {
+	case lost:
+		answer, err = payout.Answer{}, errLost
+		o.world.tell("%s: the connection broke", o.name)
+	case o.world.goesWrong("partner hears nothing", o.name):
+		answer, err = payout.Answer{}, errLost
+		o.world.tell("%s: the answer is lost", o.name)
+	case err != nil:
+		o.world.tell("%s: %s", o.name, fault.CodeOf(err))
+		if code := fault.CodeOf(err); !expected[code] {
+			o.world.breaks("answers", "%s is answered: %v", o.name, err)
+		}
+	default:
+		o.world.tell("%s: ok%s", o.name, map[bool]string{true: ", the first answer again"}[answer.Replayed])
+	}
+	o.then(answer, err)
+}
+
+// expected are the refusals that partners of this world may get.
+var expected = map[fault.Code]bool{
+	fault.Busy: true, fault.WrongState: true, fault.KeyExists: true, fault.NotFound: true, fault.Internal: true,
+}
+
+// plan lets something happen in a while, unless it is taken out.
+func (w *world) plan(d time.Duration, name string, do func()) {
+	w.after(d, name, func() {
+		if !w.healed && w.may(name) {
+			do()
+		}
+	})
+}
+
+func (s *shop) call(key string, replay bool, body string) payout.Call {
+	return payout.Call{Project: &s.project, Version: 2, Key: key, Replay: replay, Print: sha256.Sum256([]byte(body))}
+}
+
+func (c *charge) details() string {
+	amount := fmt.Sprintf(`"amount_details":{"amount":%d,"currency":"rub"}`, c.minor)
+	if c.kind == instrument.KindAccount {
+		return fmt.Sprintf(`"payout_details":{"type":"bank_account","bank_account":{"system_type":"ru","ru":{"bik":"044000777",`+
+			`"account":%q,"full_name":%q,"description":"Pay"}}},%s`, c.destination, c.label, amount)
+	}
+	return fmt.Sprintf(`"payout_details":{"type":"card","card":{"type":"bank_card","bank_card":{"number":%q}}},%s,`+
+		`"participant_details":{"recipient":{"full_name":%q}}`, c.destination, amount, c.label)
+}
+
+func (c *charge) parse(op wire.Op, body string) (wire.Request, bool) {
+	r, err := wire.Parse(op, 2, &c.project, []byte(body))
+	if err != nil {
+		c.breaks("answers", "%s %s: %v", op, body, err)
+	}
+	return r, err == nil
+}
+
+// ask makes the charge: create says without starting it.
+func (c *charge) ask(how wire.Op, name string, replay bool) {
+	body := "{" + c.details() + "}"
+	r, ok := c.parse(how, body)
+	if !ok {
+		return
+	}
+	call := c.call(c.key, replay, string(how)+body)
+	c.asks++
+	c.world.start(&op{name: name, what: string(how), do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
+		if how == wire.OpCreate {
+			return e.Create(ctx, call, r)
+		}
+		return e.Init(ctx, call, r)
+	}, then: func(a payout.Answer, err error) {
+		switch {
+		case err == nil:
+			c.made(a)
+		case fault.CodeOf(err) == fault.KeyExists && c.asks == 1:
+			c.breaks("own", "%s used its key once and is told that it exists", c.label)
+		}
+	}})
+}
+
+// request is an op of a charge whose refusals tell nothing more.
+type request struct {
+	name, what string
+	do         func(context.Context, *payout.Engine) (payout.Answer, error)
+	then       func(payout.Answer)
+}
+
+func (c *charge) start(o *request) {
+	c.world.start(&op{name: o.name, what: o.what, do: o.do, then: func(a payout.Answer, err error) {
+		if err == nil {
+			o.then(a)
+		}
+	}})
+}
+
+// made takes the answer to the request that made the charge.
+func (c *charge) made(a payout.Answer) {
+	s, ok := c.sessionOf(a)
+	if !ok {
+		return
+	}
+	c.known(s)
+	if c.key == "" {
+		return
+	}
+	if c.first == nil {
+		c.first = a.Body
+	}
+	if string(c.first) != string(a.Body) {
+		c.breaks("key", "the key of %s is answered first with %s, then with %s", c.label, c.first, a.Body)
+	}
+}
+
+// known takes a session for that of the charge: it must be there, and it alone.
+func (c *charge) known(s id.Session) {
+	k := store.SessionKey{Project: c.project.ID, Session: s}
+	switch {
+	case c.world.label(k) != c.label:
+		c.breaks("answered", "%s is told to have the session %s, which is of %s in the store", c.label, s, c.world.label(k))
+	case c.session != 0 && c.session != s:
+		c.breaks("key", "%s has the sessions %s and %s", c.label, c.session, s)
+	}
+	c.session = s
+}
+
+func (c *charge) sessionOf(a payout.Answer) (id.Session, bool) {
+	var in struct{ Session struct{ ID string } }
+	if err := json.Unmarshal(a.Body, &in); err != nil {
+		c.breaks("answers", "%s: %v", a.Body, err)
+		return 0, false
+	}
+	s, err := id.ParseSession(in.Session.ID)
+	if err != nil {
+		c.breaks("answers", "%s: %v", a.Body, err)
+	}
+	return s, err == nil
+}
+
+// act asks for something about the session, as soon as it is known.
+func (c *charge) act(what, name string) {
+	if c.session == 0 {
+		c.tell("%s: no session is known yet", name)
+		return
+	}
+	r := wire.Request{Session: c.session}
+	key := ""
+	if c.roll(name+" has a key").IntN(3) == 0 {
+		key = what + " " + c.label
+	}
+	call := c.call(key, c.roll(name+" replays").IntN(2) == 0, what+c.session.String())
+	mine := func(a payout.Answer) bool {
+		s, ok := c.sessionOf(a)
+		if ok && s != c.session {
+			c.breaks("own", "%s asks about %s and is told of %s", c.label, c.session, s)
+		}
+		return ok
+	}
+	switch what {
+	case "start":
+		body := fmt.Sprintf(`{"session_id":%q,%s}`, c.session, c.details())
+		r, ok := c.parse(wire.OpStart, body)
+		if !ok {
+			return
+		}
+		c.start(&request{name: name, what: what, do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
+			return e.Start(ctx, call, r)
+		}, then: func(a payout.Answer) { mine(a) }})
+	case "confirm":
+		c.asked = true
+		c.start(&request{name: name, what: what, do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
+			return e.Confirm(ctx, call, r)
+		}, then: func(a payout.Answer) { c.confirmed = mine(a) }})
+	case "cancel":
+		c.start(&request{name: name, what: what, do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
+			return e.Cancel(ctx, call, r)
+		}, then: func(a payout.Answer) { c.cancelled = mine(a) }})
+	case "status":
+		c.start(&request{name: name, what: what, do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
+			return e.Status(ctx, call, r)
+		}, then: func(a payout.Answer) { mine(a) }})
+	}
+}
+
+// pry asks about the session of another partner.
+func (c *charge) pry(by *shop, name string) {
+	if c.session == 0 {
+		return
+	}
+	r := wire.Request{Session: c.session}
+	call := by.call("", false, "")
+	what := []string{"status", "confirm", "cancel"}[c.roll(name).IntN(3)]
+	c.world.start(&op{name: name, what: what + " of another's session", do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
+		switch what {
+		case "status":
+			return e.Status(ctx, call, r)
+		case "confirm":
+			return e.Confirm(ctx, call, r)
+		}
+		return e.Cancel(ctx, call, r)
+	}, then: func(a payout.Answer, err error) {
+		if err == nil {
+			c.breaks("own", "%s of a session of %s was done for %s: %s", what, c.project.ID, by.project.ID, a.Body)
+		}
+	}})
+}
+
+// replay delivers one of a partner's webhooks again, as an operator does.
+func (s *shop) replay(name string) {
+	events := slices.DeleteFunc(sorted(s.store.events, byEventKey), func(e webhook.Event) bool { return e.Project != s.project.ID })
+	if len(events) == 0 {
+		return
+	}
+	e := events[s.roll(name+" picks").IntN(len(events))]
+	s.world.start(&op{name: name, what: "replay " + e.Type + " of " + s.label(eventKey(e).SessionKey), do: func(ctx context.Context, n *payout.Engine) (payout.Answer, error) {
+		return payout.Answer{}, n.Replay(ctx, eventKey(e))
+	}, then: func(payout.Answer, error) {}})
+}
+
+// pay brings money in, under a reference that is repeated.
+func (s *shop) pay(reference, name string) {
+	d := s.deposits[reference]
+	s.world.start(&op{name: name, what: fmt.Sprintf("deposit of %d", d.minor), do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
+		_, err := e.Deposit(ctx, s.project.ID, money.Amount{Minor: d.minor, Currency: money.RUB}, reference)
+		return payout.Answer{}, err
+	}, then: func(_ payout.Answer, err error) { d.done = d.done || err == nil }})
+}

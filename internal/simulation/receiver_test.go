@@ -1,0 +1,199 @@
+package simulation
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/webhook"
+	"github.com/payoutd/payoutd/sign"
+)
+
+// receivers are where partners take webhooks: each has a path of one host, or a
+// host of its own.
+type receivers struct {
+	*world
+	first map[id.Event]time.Time // when an event first came
+	took  map[id.Event]bool      // an answer with 200 was given, and has arrived perhaps
+	heard map[store.EventKey]bool
+	whole map[id.Event]bool // signature and body were found right
+}
+
+// hookBody is a webhook as its receiver reads it.
+type hookBody struct {
+	Type    string
+	Session struct {
+		ID         string
+		Status     string
+		PayoutList []struct{ Status string } `json:"payout_list"`
+	}
+}
+
+// about names a webhook; it is pure, as it runs beside the driver.
+func (h *receivers) about(r *http.Request) string {
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	var in hookBody
+	_ = json.Unmarshal(body, &in)
+	s, _ := id.ParseSession(in.Session.ID)
+	h.store.data.Lock()
+	defer h.store.data.Unlock()
+	for k := range h.store.sessions {
+		if k.Session == s {
+			return in.Type + " of " + h.label(k)
+		}
+	}
+	return in.Type + " of nothing"
+}
+
+// arrives takes a request, as far as the network lets it come.
+func (h *receivers) arrives(c *call, r *http.Request, answer func(*http.Response, error)) {
+	shop := h.shopOf(r)
+	switch {
+	case shop == nil:
+		h.breaks("own", "a webhook goes to %s, where nobody is", r.URL)
+		return
+	case shop.deaf && !h.oneHost, h.goesWrong("receiver refuses", c.name):
+		h.tell("%s: connection refused", c.name)
+		answer(nil, errBroken)
+		return
+	}
+	body, _ := io.ReadAll(r.Body)
+	ours := h.judge(c.node, shop, r, body)
+	if h.failed() != nil {
+		answer(nil, errBroken)
+		return
+	}
+	status, retry := 200, ""
+	switch {
+	case shop.deaf: // the host is there, and nobody behind it
+		status = 410
+	case h.goesWrong("receiver hangs", c.name):
+		h.tell("%s: taken, no answer", c.name)
+		shop.hears(ours)
+		c.never()
+		return
+	case h.goesWrong("receiver fails", c.name):
+		status = []int{500, 503, 404, 302}[h.roll(c.name+" fails with").IntN(4)]
+	case h.goesWrong("receiver is busy", c.name):
+		status, retry = 429, "20"
+	case h.goesWrong("receiver lies", c.name):
+		h.tell("%s: 200, and thrown away", c.name)
+	default:
+		shop.hears(ours)
+	}
+	c.then(h.between(c.name+" is answered after", time.Millisecond, 100*time.Millisecond), func() {
+		if status == 200 {
+			h.took[ours.ID] = true
+		}
+		if h.goesWrong("receiver's answer lost", c.name) {
+			h.tell("%s: %d, and the answer is lost", c.name, status)
+			answer(nil, errBroken)
+			return
+		}
+		h.tell("%s: %d", c.name, status)
+		answer(&http.Response{
+			StatusCode: status, Header: http.Header{"Retry-After": {retry}}, Body: io.NopCloser(strings.NewReader("ok")), Request: r,
+		}, nil)
+	})
+}
+
+func (h *receivers) shopOf(r *http.Request) *shop {
+	for _, s := range h.shops {
+		if s.project.Webhook == r.URL.String() {
+			return s
+		}
+	}
+	return nil
+}
+
+// judge sees that a webhook is one that was promised, to this partner, as it
+// was promised, and not before its turn.
+func (h *receivers) judge(n *node, shop *shop, r *http.Request, body []byte) webhook.Event {
+	var e webhook.Event
+	named := header(r, "x-payoutd-event-id")
+	for _, o := range h.store.events {
+		if o.ID.String() == named {
+			e = o
+		}
+	}
+	switch {
+	case e.ID == 0:
+		h.breaks("promise", "a webhook was sent that is not committed: %s", body)
+		return e
+	case e.Project != shop.project.ID:
+		h.breaks("own", "a webhook of %s goes to %s: %s", e.Project, shop.project.ID, body)
+		return e
+	case !bytes.Equal(body, e.Body):
+		h.breaks("webhook truth", "a webhook was promised as %s and sent as %s", e.Body, body)
+		return e
+	}
+	if !h.whole[e.ID] {
+		if err := secrets().server.Public().Verify(body, header(r, sign.HeaderSign)); err != nil {
+			h.breaks("webhook truth", "a webhook of %s: %v", e.Project, err)
+		}
+		h.whole[e.ID] = true
+	}
+	if _, again := h.first[e.ID]; again {
+		return e
+	}
+	h.first[e.ID] = time.Now()
+	for before := 1; before < e.N; before++ {
+		o := h.store.events[store.EventKey{SessionKey: eventKey(e).SessionKey, N: before}]
+		waited := n.now().Sub(e.CreatedAt)
+		if o.Status == webhook.Pending && !h.took[o.ID] && waited < 5*time.Minute && !h.jumped {
+			h.breaks("webhook order", "%s of %s goes out %v after it was made, before %s is delivered", e.Type, h.label(eventKey(e).SessionKey), waited, o.Type)
+		}
+	}
+	return e
+}
+
+// header reads a header, whose name is sent as the wire reference writes it.
+func header(r *http.Request, name string) string {
+	for k, values := range r.Header {
+		if strings.EqualFold(k, name) {
+			return strings.Join(values, ", ")
+		}
+	}
+	return ""
+}
+
+// hears lets a partner learn of a webhook, and act on it.
+func (s *shop) hears(e webhook.Event) {
+	var in hookBody
+	if err := json.Unmarshal(e.Body, &in); err != nil || len(in.Session.PayoutList) != 1 {
+		s.breaks("webhook truth", "a webhook reads %s", e.Body)
+		return
+	}
+	k := eventKey(e).SessionKey
+	c := s.labels[s.label(k)]
+	if s.world.hooks.heard[eventKey(e)] || c == nil {
+		return
+	}
+	s.world.hooks.heard[eventKey(e)] = true
+	switch session.Hook(e.Type) {
+	case session.ReadyToConfirm:
+		c.known(k.Session)
+		if s.healed {
+			return
+		}
+		react := "confirm"
+		chance := s.roll(c.label + " reacts").IntN(10)
+		if chance == 0 {
+			react = "cancel"
+		}
+		if chance < 8 {
+			name := fmt.Sprintf("%s: %s after its webhook", c.label, react)
+			s.plan(s.between(name, time.Millisecond, 3*time.Second), name, func() { c.act(react, name) })
+		}
+	case session.PaymentFinished:
+		c.end = in.Session.PayoutList[0].Status
+	}
+}

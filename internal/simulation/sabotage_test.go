@@ -1,0 +1,67 @@
+//go:build sabotage
+
+package simulation
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/payoutd/payoutd/internal/payout"
+)
+
+// sabotages are faults in the engine, of each kind at least two, and the
+// invariants that find them. docs/simulation.md has the same table.
+var sabotages = []struct {
+	kind, name string
+	invariants []string
+	seed       uint64 // the first to find it when it was written down
+}{
+	{"money", "fee kept", []string{"books"}, 1},
+	{"money", "time-out is a refusal", []string{"agreement"}, 4},
+	{"money", "another reference", []string{"promise"}, 1},
+	{"order", "call before commit", []string{"promise"}, 12},
+	{"order", "webhooks overtake", []string{"webhook order"}, 4},
+	{"time", "half the time to confirm", []string{"expiry"}, 2},
+	{"time", "impatience", []string{"patience"}, 4},
+	{"time", "gives up early", []string{"giving up"}, 4},
+	{"isolation", "keys of all partners", []string{"own"}, 1},
+	{"isolation", "neighbour's address", []string{"own"}, 3},
+	{"loss", "webhook dropped", []string{"books"}, 1},
+	{"loss", "unknown is written", []string{"answered", "drain", "delivered", "promise"}, 12},
+	{"loss", "early return forgotten", []string{"returns"}, 3},
+}
+
+// seedsMax is within how many seeds each fault must be found.
+const seedsMax = 60
+
+// TestSabotage puts faults into the engine, one by one, and wants each found by
+// the invariant that is there for it. One after the other: a fault is in all
+// engines of the process.
+func TestSabotage(t *testing.T) {
+	for _, s := range sabotages {
+		t.Run(s.name, func(t *testing.T) {
+			payout.Sabotage(s.name)
+			defer payout.Sabotage("")
+			for n := range uint64(seedsMax) {
+				seed := 1 + (s.seed-1+n)%seedsMax
+				r := simulate(t, seed, nil, false)
+				if r.broken == nil {
+					continue
+				}
+				if !slices.Contains(s.invariants, r.broken.invariant) {
+					t.Fatalf("seed %d finds it by %q, want one of %q: %s", seed, r.broken.invariant, s.invariants, r.broken.text)
+				}
+				if seed != s.seed {
+					t.Logf("%s: seed %d, not %d any more", s.name, seed, s.seed)
+				}
+				t.Logf("%s, %s: seed %d, invariant %s: %s", s.kind, s.name, seed, r.broken.invariant, r.broken.text)
+				if os.Getenv("EXPLAIN") != "" {
+					t.Log(explain(t, r, true))
+				}
+				return
+			}
+			t.Errorf("none of %d seeds finds it", seedsMax)
+		})
+	}
+}
