@@ -51,13 +51,44 @@ func (j *job) payout() *session.Payout {
 	return nil
 }
 
-// lane is what one rail may take of this node.
+// lane is what one rail may take of this node; taskWorker.mu guards it.
 type lane struct {
-	calls chan struct{} // holds one token per call under way
-	rows  int           // jobs in memory; taskWorker.mu guards it
+	rows    int      // jobs in memory
+	calls   int      // under way
+	waiting []func() // what is next, the oldest first
 }
 
-func newLane() *lane { return &lane{calls: make(chan struct{}, laneMax)} }
+// turn runs f, which calls the rail: now, or once fewer than laneMax calls of the
+// lane are under way. What waits for its turn holds no goroutine.
+func (w *taskWorker) turn(l *lane, f func()) {
+	w.mu.Lock()
+	if l.calls == laneMax {
+		l.waiting = append(l.waiting, f)
+		w.mu.Unlock()
+		return
+	}
+	l.calls++
+	w.mu.Unlock()
+	f()
+	w.next(l)
+}
+
+// next gives the place of a call that has ended to what has waited longest.
+func (w *taskWorker) next(l *lane) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(l.waiting) == 0 {
+		l.calls--
+		return
+	}
+	f := l.waiting[0]
+	l.waiting[0] = nil
+	l.waiting = l.waiting[1:]
+	w.crew.run(func() {
+		f()
+		w.next(l)
+	})
+}
 
 // laneOf is the lane of a task of a payout on a rail; the tax service has its own.
 func (w *taskWorker) laneOf(rail string, kind store.TaskKind) *lane {
@@ -89,7 +120,7 @@ func (w *taskWorker) keep(j *job) {
 	defer w.mu.Unlock()
 	if w.sending != nil {
 		calls := w.sending
-		w.crew.run(func() { w.work(calls, j) })
+		w.crew.run(func() { w.work(calls, j, ignore) })
 	}
 }
 

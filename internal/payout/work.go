@@ -50,10 +50,10 @@ type taskWorker struct {
 func newTaskWorker(e *Engine) *taskWorker {
 	w := &taskWorker{
 		Engine: e, agenda: newAgenda[*job](e.now), poll: make(chan struct{}, 1), asked: make(chan struct{}),
-		lanes: map[string]*lane{laneOther: newLane()}, taxLane: newLane(), held: map[store.TaskKey]*job{},
+		lanes: map[string]*lane{laneOther: {}}, taxLane: &lane{}, held: map[store.TaskKey]*job{},
 	}
 	for name := range e.byName {
-		w.lanes[name] = newLane()
+		w.lanes[name] = &lane{}
 	}
 	return w
 }
@@ -136,7 +136,8 @@ func (w *taskWorker) ask(ctx, calls context.Context) {
 		for _, j := range jobs {
 			j.asking = true
 			w.hold(j)
-			round.Go(func() { w.work(calls, j) })
+			round.Add(1)
+			w.crew.run(func() { w.work(calls, j, round.Done) })
 		}
 		round.Wait()
 		if len(jobs) < claimMax {
@@ -172,12 +173,32 @@ func (w *taskWorker) claim(ctx context.Context, kinds ...store.TaskKind) ([]*job
 // start runs a job in a goroutine of its own, in the lane of its rail.
 func (w *taskWorker) start(ctx context.Context, j *job) {
 	if w.counts(j) {
-		w.crew.run(func() { w.work(ctx, j) })
+		w.crew.run(func() { w.work(ctx, j, ignore) })
 	}
 }
 
-func (w *taskWorker) work(ctx context.Context, j *job) {
-	err := w.try(ctx, j)
+func ignore() {}
+
+// work runs a job once its lane has room for it, and calls done then.
+func (w *taskWorker) work(ctx context.Context, j *job, done func()) {
+	run, l, err := w.prepare(ctx, j)
+	if err != nil {
+		w.ended(ctx, j, err)
+		done()
+		return
+	}
+	w.turn(l, func() {
+		defer done()
+		err := ctx.Err() // it may have waited for long
+		if err == nil {
+			err = run()
+		}
+		w.ended(ctx, j, err)
+	})
+}
+
+// ended lets go of a job that has run, or puts it on the agenda again.
+func (w *taskWorker) ended(ctx context.Context, j *job, err error) {
 	w.metrics.tasks.WithLabelValues(string(j.Kind), result(err)).Inc()
 	if err != nil && ctx.Err() != nil {
 		return // the program stops; it is handed back with all that is held
@@ -209,40 +230,39 @@ func (w *taskWorker) work(ctx context.Context, j *job) {
 // errCrowded says that a rail has as many tasks in memory as it may.
 var errCrowded = errors.New("the rail has too many tasks in memory")
 
-func (w *taskWorker) try(ctx context.Context, j *job) error {
+// prepare finds out what a job has to do, and in which lane.
+func (w *taskWorker) prepare(ctx context.Context, j *job) (run func() error, l *lane, err error) {
 	if j.session == nil {
 		s, err := w.store.Session(ctx, j.SessionKey)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		j.session = s
 	}
 	p := j.payout()
 	if p == nil {
-		return fmt.Errorf("payout %s is not in its session", j.Payout)
+		return nil, nil, fmt.Errorf("payout %s is not in its session", j.Payout)
 	}
 	project, ok := w.Caller(j.Project)
 	if !ok {
-		return fmt.Errorf("project %s is unknown", j.Project)
+		return nil, nil, fmt.Errorf("project %s is unknown", j.Project)
 	}
 	with := errand{project: project.Project, task: j.Task}
-	l := w.laneOf(p.Rail, j.Kind)
+	l = w.laneOf(p.Rail, j.Kind)
 	if !w.enter(j, l) {
-		return errCrowded
+		return nil, nil, errCrowded
 	}
 	if j.Kind == store.TaskSend && !j.promised { // before it takes a place that a question may need
 		select {
 		case <-w.asked:
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, nil, ctx.Err()
 		}
 	}
-	select {
-	case l.calls <- struct{}{}:
-		defer func() { <-l.calls }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return func() error { return w.perform(ctx, j, with, p) }, l, nil
+}
+
+func (w *taskWorker) perform(ctx context.Context, j *job, with errand, p *session.Payout) error {
 	switch j.Kind {
 	case store.TaskCheck:
 		return w.check(ctx, with, p)

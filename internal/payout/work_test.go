@@ -246,7 +246,7 @@ func TestFailingTaskComesBack(t *testing.T) {
 	w.hold(j) // a payout that is not in its session
 	before := w.now()
 	for range 20 {
-		w.work(t.Context(), j)
+		w.work(t.Context(), j, ignore)
 	}
 	w.agenda.mu.Lock()
 	defer w.agenda.mu.Unlock()
