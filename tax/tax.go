@@ -72,8 +72,9 @@ const (
 	GetIncome Kind = "income"
 	// Register registers income and makes its receipt. INN, Operation, Receipt.
 	// Registered; or Refused NotTaxpayer, NotLinked or LimitExceeded. The same
-	// Operation again gives the same receipt, whatever else it says. One that was
-	// refused has made nothing, and is judged anew.
+	// Operation again gives the same receipt, whatever else it says and whatever
+	// the person has become since. One that was refused so has made nothing, and
+	// is judged anew.
 	Register Kind = "register"
 	// Cancel cancels a receipt. INN, Operation, ReceiptID, Reason. It is no
 	// fault if it is cancelled already. Refused NoReceipt if the INN has none of
@@ -134,8 +135,9 @@ type Answer struct {
 
 // Refusal is why the service will not do what was asked, in the wire's words
 // (wire reference, extensions §3.10), but for the two that no partner can meet
-// with. Whoever asks again is refused again as long as nothing has changed;
-// Failed, a fault of the service, may go away by itself.
+// with. Whoever asks again is refused again as long as nothing has changed.
+// Failed, a fault of the service, may go away by itself, and says nothing of what
+// was done: an earlier question under the same operation may have been obeyed.
 type Refusal string
 
 // The refusals.
@@ -148,6 +150,10 @@ const (
 	NoRequest     Refusal = "link_request_unknown"
 	NoReceipt     Refusal = "receipt_unknown"
 )
+
+// Unregistered lists those that say for sure that an operation has registered
+// nothing.
+var Unregistered = []Refusal{NotTaxpayer, NotLinked, LimitExceeded}
 
 // Refusals lists all of them.
 var Refusals = []Refusal{NotTaxpayer, NotLinked, AlreadyLinked, LimitExceeded, Failed, NoRequest, NoReceipt}

@@ -68,7 +68,7 @@ var people = []person{
 	{59, Notified, "", true, "linked; has two notifications to read"},
 	{60, ReceiptLate, "", true, "linked; the tax service is away for 10 s when a receipt is asked for"},
 	{61, ReceiptLost, "", true, "linked; a receipt is made, and the answer is lost"},
-	{62, ReceiptNever, "npd_service_internal_error", true, "linked; the tax service answers that it has failed whenever a receipt is asked for"},
+	{62, ReceiptNever, "npd_service_internal_error", true, "linked; the tax service answers that it has failed whenever a receipt is asked for, so none is ever made"},
 }
 
 var (

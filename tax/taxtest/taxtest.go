@@ -362,7 +362,11 @@ func linkByPhone(s *suite) {
 	s.status(s.Unlinked, true, false)
 }
 
+// unlink has nobody register anything more, and takes nothing back: what is
+// asked again was registered.
 func unlink(s *suite) {
+	q := s.registration(s.Linked, operation(), 100, s.noon(s.Year))
+	r := s.registered(q)
 	for range 2 {
 		if a := s.ask(tax.Question{Kind: tax.Unlink, INN: s.Linked}); a.Refused != "" {
 			s.Errorf("unlinked: %+v", a)
@@ -370,6 +374,9 @@ func unlink(s *suite) {
 		s.status(s.Linked, true, false)
 	}
 	s.refused(s.registration(s.Linked, operation(), 100, s.noon(s.Year)), tax.NotLinked)
+	if got := s.registered(q); got != r {
+		s.Errorf("asked again the receipt is %+v, it was %+v", got, r)
+	}
 }
 
 var receiptForm = regexp.MustCompile(`\A[0-9a-z]{10}\z`)

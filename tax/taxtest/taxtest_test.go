@@ -261,6 +261,8 @@ func (i *inspection) register(q tax.Question) tax.Answer {
 		}
 		switch {
 		case i.bug == "registers twice":
+		case i.bug == "refuses what it has registered" && !i.states[q.INN]:
+			return no(tax.NotLinked)
 		case i.bug == "calls a copy refused":
 			return no(tax.Failed)
 		case i.bug == "registers what was cancelled" && r.Cancelled:
@@ -384,6 +386,7 @@ func TestBugsAreFound(t *testing.T) {
 		{"refuses and answers", "LinkIsRefused"},
 		{"knows no phone", "LinkByPhone"},
 		{"unlinks once", "Unlink"},
+		{"refuses what it has registered", "Unlink"},
 		{"registers twice", "RegisterMakesOneReceipt"},
 		{"counts one piece", "RegisterMakesOneReceipt"},
 		{"has no links", "RegisterMakesOneReceipt"},
