@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
@@ -224,7 +225,7 @@ func (w *taskWorker) receipt(ctx context.Context, with errand, p *session.Payout
 		case err != nil:
 			w.log.Warn("income not registered yet", "payout", p.ID, "attempt", with.task.Attempt, "error", err)
 			return w.report(ctx, &receipted{errand: with, message: open})
-		case answer.Refused == tax.Failed && !p.Alone():
+		case answer.Refused == tax.Failed: // says neither that there is a receipt nor that there is none
 			return w.report(ctx, &receipted{errand: with, denied: answer.Refused, text: answer.Text})
 		case answer.Refused != "":
 			return w.report(ctx, &receipted{errand: with, event: session.Deny, denied: answer.Refused, text: answer.Text})
@@ -274,13 +275,16 @@ func registration(p *session.Payout) tax.Question {
 const linkMax = 1000
 
 // accepted is the receipt in an answer; the zero Receipt in a refusal. An answer
-// that can't be to our question is an error: it says nothing.
+// that can't be to our question is an error: it says nothing, above all not that
+// there is no receipt.
 func accepted(p *session.Payout, a tax.Answer, err error) (tax.Receipt, error) {
 	switch made := a.Registered; {
 	case err != nil:
 		return tax.Receipt{}, err
-	case a.Refused != "":
+	case a.Refused == tax.Failed, slices.Contains(tax.Unregistered, a.Refused):
 		return tax.Receipt{}, nil
+	case a.Refused != "":
+		return tax.Receipt{}, fmt.Errorf("the tax service refuses to register with %q", a.Refused)
 	case made == nil || made.Operation != p.Operation() || made.INN != p.Details.Fiscal.INN:
 		return tax.Receipt{}, errors.New("the tax service answers something else")
 	case made.ID == "" || len(made.ID) > 64 || !printable(made.ID):

@@ -170,6 +170,23 @@ func (l *lab) income(inn string) store.Income {
 	return i
 }
 
+// workOn does the only task that there is, once.
+func (l *lab) workOn(s id.Session) {
+	l.Helper()
+	tasks := l.tasks()
+	if len(tasks) != 1 {
+		l.Fatalf("tasks: %+v", tasks)
+	}
+	p := l.payout(s)
+	do := l.engine.tasksWorker.receipt
+	if tasks[0].Kind == store.TaskClear {
+		do = l.engine.tasksWorker.clear
+	}
+	if err := do(l.Context(), errand{project: l.call().Project, task: tasks[0]}, &p); err != nil {
+		l.Fatalf("%s: %v", tasks[0].Kind, err)
+	}
+}
+
 func TestPayoutWithReceipt(t *testing.T) {
 	for _, single := range []bool{false, true} {
 		t.Run(fmt.Sprint("single request ", single), func(t *testing.T) {
@@ -664,7 +681,6 @@ func TestReceiptAlone(t *testing.T) {
 		{"unlinked in between", innLinked, func(l *lab) {
 			l.tax.set(func(q tax.Question) trouble { l.tax.unlinked[innLinked] = q.Kind == tax.Register; return noTrouble })
 		}, "taxpayer_not_bound"},
-		{"the service fails", innLinked, func(l *lab) { l.tax.on(tax.Register, hasFailed) }, "npd_service_internal_error"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newLab(t)
@@ -708,6 +724,67 @@ func TestReceiptAlone(t *testing.T) {
 		}
 		l.clean()
 	})
+}
+
+// A receipt without a payout fails only when the service says for sure that it
+// has made none, whatever it has said before of the same operation.
+func TestReceiptAloneFailsWhenThereIsNone(t *testing.T) {
+	const made fault.Code = ""
+	for _, c := range []struct {
+		name    string
+		meets   []trouble // what each try to register meets; nobody knows after any of them
+		leaves  bool      // then the person takes the consent back
+		receipt bool      // whether the service had made one
+		want    fault.Code
+	}{
+		{"fails", []trouble{hasFailed, hasFailed, hasFailed}, false, false, made},
+		{"made, and fails when asked again", []trouble{isLost, hasFailed}, false, true, made},
+		{"made for another, it says, and fails", []trouble{liesOfAnother, hasFailed}, false, true, made},
+		{"made, panics, and fails", []trouble{isLost, panics, hasFailed}, false, true, made},
+		{"made, and refused oddly", []trouble{refusesOddly, hasFailed}, false, true, made},
+		{"made, fails, unlinked", []trouble{isLost, hasFailed}, true, true, made},
+		{"away, fails, unlinked", []trouble{isDown, hasFailed}, true, false, "taxpayer_not_bound"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLab(t)
+			s, err := l.alone(fiscalBody(`{"metadata":1}`, innLinked, 10_000))
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.workOn(s) // clears
+			l.workOn(s) // commits the intent
+			for n, what := range c.meets {
+				l.tax.on(tax.Register, what)
+				l.workOn(s)
+				if p := l.payout(s); p.State != session.Checking || p.Receipt.State != session.Registering || l.promised(s, session.PaymentFinished) != 0 {
+					t.Fatalf("after try %d it is %s, its receipt %s", n, p.State, p.Receipt.State)
+				}
+				l.clean()
+			}
+			l.tax.set(nil)
+			l.tax.unlinked[innLinked] = c.leaves
+			p := l.payout(s)
+			if n := len(l.tax.of(p.Operation())); (n == 1) != c.receipt {
+				t.Fatalf("%d receipts", n)
+			}
+			for len(l.tasks()) > 0 {
+				l.workOn(s)
+			}
+			p = l.payout(s)
+			receipts := l.tax.of(p.Operation())
+			if c.want == made {
+				if p.State != session.Paid || p.Receipt.State != session.Registered || len(receipts) != 1 || receipts[0].ID != p.Receipt.ID {
+					t.Errorf("it is %s, its receipt %s; receipts %+v", p.State, p.Receipt.State, receipts)
+				}
+			} else if p.State != session.Failed || p.Failure.Code != c.want || p.Receipt.State != session.Released || len(receipts) != 0 {
+				t.Errorf("it is %s, its receipt %s; receipts %+v", p.State, p.Receipt.State, receipts)
+			}
+			if n := l.promised(s, session.PaymentFinished); n != 1 {
+				t.Errorf("%d payment_finished", n)
+			}
+			l.clean()
+		})
+	}
 }
 
 func TestFiscalRefusals(t *testing.T) {

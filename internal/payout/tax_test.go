@@ -29,6 +29,7 @@ const (
 	isForgetful           // the message is not known any more
 	hasFailed             // it says that it has failed
 	liesOfAnother         // it answers with the receipt of another operation
+	refusesOddly          // all is done, and it refuses with what can't be to the question
 	panics
 )
 
@@ -92,6 +93,10 @@ func (f *taxBooks) Ask(ctx context.Context, q tax.Question) (tax.Message, error)
 		return "", errTaxDown
 	case hasFailed:
 		f.answers[m] = tax.Answer{Refused: tax.Failed, Text: "the service has failed"}
+		return m, nil
+	case refusesOddly:
+		f.answer(q)
+		f.answers[m] = tax.Answer{Refused: tax.NoRequest, Text: "no such request"}
 		return m, nil
 	case liesOfAnother:
 		a := f.answer(q)
