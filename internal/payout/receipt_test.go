@@ -957,10 +957,27 @@ func TestCompareReceipts(t *testing.T) {
 // Each day that is over is compared by itself, once.
 func TestCompareDaily(t *testing.T) {
 	l := newLab(t)
+	now := l.clock.Now()
+	l.clock.advance(dayOf(now).AddDate(0, 0, 1).Add(12 * time.Hour).Sub(now)) // noon: no day ends meanwhile
 	l.start()
+	// A day is done once that is written down; one that was only asked about is
+	// asked about again by the next run.
 	until := func(n int) {
 		t.Helper()
-		for end := time.Now().Add(patience); l.tax.count(tax.ListReceipts) < n && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		var all uncompared
+		for back := range compareDays {
+			all.days = append(all.days, dayOf(l.clock.Now()).AddDate(0, 0, -back-1).Format(time.DateOnly))
+		}
+		for end := time.Now().Add(patience); ; {
+			if err := l.engine.report(t.Context(), &all); err != nil {
+				t.Fatal(err)
+			}
+			if len(all.left) == 0 {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("not compared after %v: %q", patience, all.left)
+			}
 		}
 		if got := l.tax.count(tax.ListReceipts); got != n {
 			t.Errorf("asked about %d days, want %d", got, n)
