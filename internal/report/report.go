@@ -66,6 +66,7 @@ type Row struct {
 	Original *money.Amount
 	Rate     string
 	RRN      string // the rail's reference number; "" if it named none
+	Account  string // the project's own account that it is of; "" for the wallet
 }
 
 // pageEntries is how many entries, with their sessions, are in memory.
@@ -183,7 +184,7 @@ func rowOf(e ledger.Entry, p *session.Payout) (Row, error) {
 	r := Row{
 		Payout: p.ID, Session: e.Session, Type: Advice, StartedAt: p.CreatedAt, BookedAt: e.At,
 		Fast: i.Account != nil && i.Account.Fast, Metadata: p.Details.Metadata, Identity: Masked(i), Product: i.Kind(),
-		Payment: e.Change.Clearing, Fees: e.Change.Fees, RRN: p.Info.RRN,
+		Payment: e.Change.Clearing, Fees: e.Change.Fees, RRN: p.Info.RRN, Account: e.Account,
 	}
 	if p.Quote != nil {
 		r.Original, r.Rate = p.Details.Amount, p.Quote.Rate.Price.String()

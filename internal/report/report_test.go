@@ -31,6 +31,7 @@ import (
 type shelf struct {
 	project  partner.Project
 	book     ledger.Book
+	own      *ledger.OwnAccount // that is posted to; nil: the wallet
 	entries  []ledger.Entry
 	sessions map[id.Session]*session.Session
 	items    map[store.ItemKey]vault.Item
@@ -103,7 +104,13 @@ func (s *shelf) post(t interface{ Fatal(...any) }, e ledger.Entry, p *session.Pa
 	if p != nil {
 		e.Session, e.Payout = id.Session(p.ID)+1000, p.ID
 	}
-	posted, err := s.book.Post(e, when)
+	var posted ledger.Entry
+	var err error
+	if s.own != nil {
+		posted, err = s.book.PostTo(s.own, e, when)
+	} else {
+		posted, err = s.book.Post(e, when)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,18 +177,24 @@ func TestReport(t *testing.T) {
 	s.pay(t, at("2026-11-27 13:00:00"), 6, 0, session.Details{Instrument: &instrument.Instrument{Wallet: &instrument.Wallet{Account: "41001123456789"}}})
 	s.post(t, ledger.Suspend(3, "cards"), p, at("2026-11-27 14:00:00")) // neither paid nor returned to the partner
 	s.post(t, ledger.Stray(3, "cards"), p, at("2026-11-27 14:00:00"))
+	s.own = &ledger.OwnAccount{Project: "acme", Number: "40702810900000000131", Balance: ledger.Accounts{Available: 8, Deposits: -8}}
+	own := s.pay(t, at("2026-11-27 22:00:00"), 7, 1, session.Details{})
+	s.back(t, own, at("2026-11-27 23:00:00"), 7, 0)
+	s.own = nil
 	s.back(t, p, at("2026-11-27 23:59:59"), 1, 0)
 	s.pay(t, at("2026-11-28 00:00:00"), 2, 0, session.Details{}) // a moment too late
 
 	want := strings.Join([]string{
-		"operationId,transactionDate,finishedAt,typeOfPayment,paymentFast,paymentSessionId,contract,paymentSessionMerchantMetadata,paymentMethodIdentity,product,grossLocalAmount,paymentLocalAmount,feesLocalAmount,currency,originalAmount,originalCurrency,exchangeRate,rrn,refundId",
-		"po_2,2026-11-26 23:00:00,2026-11-27 00:00:00,Advice,0,ps_1002,131/7,order-17,****4242,card,110.00,100.00,10.00,RUB,,,,,",
-		`po_3,2026-11-27 09:00:00,2026-11-27 10:00:00,Advice,1,ps_1003,131/7,"{""a"":1}",40817***2345,bank_account,0.01,0.01,0.00,RUB,,,,123456789012,`,
-		"po_4,2026-11-27 10:00:00,2026-11-27 11:00:00,Advice,0,ps_1004,131/7,,7900***4567,fps,8125.08,8125.01,0.07,RUB,100.00,USD,81.2501,,",
-		"po_5,2026-11-27 11:00:00,2026-11-27 12:00:00,Advice,0,ps_1005,131/7,,40817***4321,bank_account,0.05,0.05,0.00,RUB,,,,,",
-		"po_6,2026-11-27 11:00:00,2026-11-27 12:00:00,Advice,0,ps_1006,131/7,,,bank_account,0.05,0.05,0.00,RUB,,,,,",
-		"po_7,2026-11-27 12:00:00,2026-11-27 13:00:00,Advice,0,ps_1007,131/7,,41001***6789,wallet,0.06,0.06,0.00,RUB,,,,,",
-		`po_3,2026-11-27 23:58:59,2026-11-27 23:59:59,Refund,1,ps_1003,131/7,"{""a"":1}",40817***2345,bank_account,0.01,0.01,0.00,RUB,,,,123456789012,rf_71`,
+		"operationId,transactionDate,finishedAt,typeOfPayment,paymentFast,paymentSessionId,contract,paymentSessionMerchantMetadata,paymentMethodIdentity,product,grossLocalAmount,paymentLocalAmount,feesLocalAmount,currency,originalAmount,originalCurrency,exchangeRate,rrn,refundId,account",
+		"po_2,2026-11-26 23:00:00,2026-11-27 00:00:00,Advice,0,ps_1002,131/7,order-17,****4242,card,110.00,100.00,10.00,RUB,,,,,,",
+		`po_3,2026-11-27 09:00:00,2026-11-27 10:00:00,Advice,1,ps_1003,131/7,"{""a"":1}",40817***2345,bank_account,0.01,0.01,0.00,RUB,,,,123456789012,,`,
+		"po_4,2026-11-27 10:00:00,2026-11-27 11:00:00,Advice,0,ps_1004,131/7,,7900***4567,fps,8125.08,8125.01,0.07,RUB,100.00,USD,81.2501,,,",
+		"po_5,2026-11-27 11:00:00,2026-11-27 12:00:00,Advice,0,ps_1005,131/7,,40817***4321,bank_account,0.05,0.05,0.00,RUB,,,,,,",
+		"po_6,2026-11-27 11:00:00,2026-11-27 12:00:00,Advice,0,ps_1006,131/7,,,bank_account,0.05,0.05,0.00,RUB,,,,,,",
+		"po_7,2026-11-27 12:00:00,2026-11-27 13:00:00,Advice,0,ps_1007,131/7,,41001***6789,wallet,0.06,0.06,0.00,RUB,,,,,,",
+		"po_8,2026-11-27 21:00:00,2026-11-27 22:00:00,Advice,0,ps_1008,131/7,,****4242,card,0.08,0.07,0.01,RUB,,,,,,40702810900000000131",
+		"po_8,2026-11-27 22:59:00,2026-11-27 23:00:00,Refund,0,ps_1008,131/7,,****4242,card,0.07,0.07,0.00,RUB,,,,,rf_71,40702810900000000131",
+		`po_3,2026-11-27 23:58:59,2026-11-27 23:59:59,Refund,1,ps_1003,131/7,"{""a"":1}",40817***2345,bank_account,0.01,0.01,0.00,RUB,,,,123456789012,rf_71,`,
 		"",
 	}, "\n")
 	if got := s.csv(t, "2026-11-27"); got != want {

@@ -133,6 +133,7 @@ var columns = []column{
 		}
 		return r.Refund.String()
 	}},
+	{"account", false, func(r *Row) string { return r.Account }},
 }
 
 // names are those of the columns.

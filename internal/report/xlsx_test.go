@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/payoutd/payoutd/internal/ledger"
 	"github.com/payoutd/payoutd/internal/session"
 )
 
@@ -154,6 +155,7 @@ func TestXLSX(t *testing.T) {
 	formula := `=HYPERLINK("http://evil.example","<click> & win")`
 	s.pay(t, at("2026-11-27 10:00:00"), 1_234_567_89, 10, session.Details{Metadata: json.RawMessage(mustJSON(formula))})
 	s.pay(t, at("2026-11-27 10:00:00"), 9_007_199_254_740_991, 0, session.Details{Metadata: json.RawMessage(mustJSON(" a\u0000\ufffe "))})
+	s.own = &ledger.OwnAccount{Project: "acme", Number: "40702810900000000131", Balance: ledger.Accounts{Available: 1, Deposits: -1}}
 	s.pay(t, at("2026-11-27 10:00:00"), 1, 0, session.Details{Metadata: json.RawMessage(mustJSON(strings.Repeat("я", 40_000)))})
 	content := s.xlsx(t, "2026-11-27")
 	if !bytes.Equal(content, s.xlsx(t, "2026-11-27")) {
@@ -181,6 +183,8 @@ func TestXLSX(t *testing.T) {
 		{2, "grossLocalAmount", cell{"90071992547409.91", "inlineStr", ""}}, // no double is that exact in every program
 		{2, "paymentSessionMerchantMetadata", cell{" a\ufffd\ufffd ", "inlineStr", ""}},
 		{3, "paymentSessionMerchantMetadata", cell{strings.Repeat("я", textMax-1) + "…", "inlineStr", ""}},
+		{1, "account", cell{"", "", ""}},
+		{3, "account", cell{"40702810900000000131", "inlineStr", ""}},
 	} {
 		if got := byName(test.row, test.name); got != test.want {
 			t.Errorf("row %d, %s: got %+v, want %+v", test.row, test.name, got, test.want)
