@@ -9,12 +9,19 @@ import (
 	"github.com/payoutd/payoutd/internal/store"
 )
 
-// balancesView is what each project has, and all of them together.
+// balancesView is what each project has, and all of them together, their own
+// accounts included.
 type balancesView struct {
-	Books []ledger.Book
+	Books []bookView
 	Total ledger.Accounts
 	// Large says that the total does not fit.
 	Large bool
+}
+
+// bookView is the wallet of a project, with its own accounts.
+type bookView struct {
+	ledger.Book
+	Accounts []store.Account
 }
 
 func (s *Server) balances(w http.ResponseWriter, r *http.Request, v *visit) error {
@@ -28,10 +35,22 @@ func (s *Server) balances(w http.ResponseWriter, r *http.Request, v *visit) erro
 		if err != nil {
 			return err
 		}
-		total, fits := out.Total.Add(b.Balance)
-		out.Books, out.Total, out.Large = append(out.Books, *b), total, out.Large || !fits
+		accounts, err := s.store.Accounts(r.Context(), projects[i].ID)
+		if err != nil {
+			return err
+		}
+		out.Books = append(out.Books, bookView{*b, accounts})
+		out.add(b.Balance)
+		for i := range accounts {
+			out.add(accounts[i].Balance)
+		}
 	}
 	return s.show(w, http.StatusOK, "balances", v, out)
+}
+
+func (v *balancesView) add(balance ledger.Accounts) {
+	total, fits := v.Total.Add(balance)
+	v.Total, v.Large = total, v.Large || !fits
 }
 
 // alarmsView is the newest alarms.

@@ -628,6 +628,73 @@ func TestSessionShowsItsEntries(t *testing.T) {
 	}
 }
 
+// What a project has in accounts of its own is shown with its wallet, and of a
+// payout and its entries, which of them they are of.
+func TestOwnAccounts(t *testing.T) {
+	const number = "40702810900000000131"
+	o := newOffice(t, "acme", "beta")
+	d := card(100_00)
+	d.Source, d.Account = instrument.RKO, number
+	own, wallet, draft := o.add("acme", session.Awaiting, d), o.add("acme", session.Awaiting, card(1)), o.add("acme", session.Created, d)
+	o.write("acme", func(c *store.Changes, b *ledger.Book) {
+		a := &store.Account{
+			OwnAccount: ledger.OwnAccount{Project: "acme", Number: number},
+			Owner:      partner.Owner{Type: instrument.RKO, Name: "acme", BIK: "044525131"}, CreatedAt: o.clock,
+		}
+		post := func(e ledger.Entry, of *session.Session, to *ledger.OwnAccount) {
+			if of != nil {
+				e.Session, e.Payout = of.ID, of.Payouts[0].ID
+			}
+			var err error
+			if to != nil {
+				e, err = b.PostTo(to, e, o.clock)
+			} else {
+				e, err = b.Post(e, o.clock)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Entries = append(c.Entries, e)
+		}
+		post(ledger.Deposit(1_000_00, "d1"), nil, nil)
+		post(ledger.Deposit(7_000_00, "d2"), nil, &a.OwnAccount)
+		post(ledger.Hold(100_00, 30), own, &a.OwnAccount)
+		post(ledger.Hold(1, 30), wallet, nil)
+		c.Accounts = append(c.Accounts, a)
+	})
+	login := o.enter("viewer")
+	page := func(path string) string {
+		return strings.ReplaceAll(body(o.get(Root+path, login)), "\u00a0", " ")
+	}
+
+	balances := page("balances")
+	for _, want := range []string{
+		`acme</a></th><td class="num strong">999.69 ₽</td><td class="num">0.31 ₽</td>`,
+		`<th scope="row">Settlement account<span class="sub">` + number + `</span></th><td class="num strong">6,899.70 ₽</td><td class="num">100.30 ₽</td>`,
+		`<th scope="row">All together</th><td class="num">7,899.39 ₽</td><td class="num">100.61 ₽</td>`,
+	} {
+		if !strings.Contains(balances, want) {
+			t.Errorf("no %s in\n%s", want, balances)
+		}
+	}
+	if n := strings.Count(balances, "Settlement account"); n != 1 {
+		t.Errorf("%d own accounts, want one", n)
+	}
+
+	from := "<dt>Paid from</dt><dd>Settlement account <code>" + number + "</code></dd>"
+	entry := regexp.MustCompile(`<tr><td>hold<span class="sub">№ 3 · ` + number + `</span>`)
+	if text := page("payouts/acme/" + own.ID.String()); !strings.Contains(text, from) || !entry.MatchString(text) {
+		t.Errorf("it is not said what is paid from:\n%s", text)
+	}
+	if text := page("payouts/acme/" + draft.ID.String()); !strings.Contains(text, from) {
+		t.Errorf("it is not said what will be paid from:\n%s", text)
+	}
+	if text := page("payouts/acme/" + wallet.ID.String()); strings.Contains(text, "Paid from") || strings.Contains(text, number) ||
+		!strings.Contains(text, `<tr><td>hold<span class="sub">№ 4</span>`) {
+		t.Errorf("a payout from the wallet:\n%s", text)
+	}
+}
+
 func TestReports(t *testing.T) {
 	o := newOffice(t, "acme", "beta")
 	o.clock = time.Date(2026, 11, 27, 9, 0, 0, 0, time.UTC)
@@ -726,6 +793,11 @@ func TestWords(t *testing.T) {
 		for _, s := range session.ReceiptStates {
 			if l.words["receipt_"+string(s)] == "" {
 				t.Errorf("%s has no words for the state %s of a receipt", l.tag, s)
+			}
+		}
+		for _, s := range instrument.Sources {
+			if l.words["source_"+string(s)] == "" {
+				t.Errorf("%s has no words for the source %s", l.tag, s)
 			}
 		}
 		for _, s := range session.States {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/ledger"
@@ -35,7 +36,9 @@ type sessionView struct {
 // payoutView is one payout, or what session/create has said of it.
 type payoutView struct {
 	payoutRow
-	Of       *session.Payout // nil of a session without one
+	Of       *session.Payout   // nil of a session without one
+	Source   instrument.Source // what it is paid from; "" for the wallet
+	Account  string            // number of the project's own account that is
 	Metadata string
 }
 
@@ -86,7 +89,7 @@ func (s *Server) payoutViews(ctx context.Context, of *session.Session) ([]payout
 			p.Of = &of.Payouts[i]
 			d = &p.Of.Details
 		}
-		p.Metadata = pretty(d.Metadata)
+		p.Source, p.Account, p.Metadata = d.Source, d.Account, pretty(d.Metadata)
 		if d.Instrument != nil && d.Instrument.Account != nil && d.Instrument.Account.Number == "" {
 			item, err := s.store.Item(ctx, store.ItemKey{Partner: d.Instrument.Account.Partner, Token: d.Instrument.Account.Sealed})
 			if err != nil && fault.CodeOf(err) != fault.NotFound {
