@@ -738,12 +738,22 @@ func (c *endStatement) decide(t *tx) (Answer, error) {
 	t.own.Differences = append(t.own.Differences, c.differences...)
 	for i := range c.differences {
 		d := &c.differences[i]
-		about := d.Reference
-		if d.Line != 0 {
-			about = fmt.Sprintf("line %d, %s %s", d.Line, d.Reference, d.Theirs)
-		}
 		t.alarm(store.SessionKey{Project: d.Project, Session: d.Session}, d.Payout, "statement_"+string(d.Kind),
-			fmt.Sprintf("statement %s of the rail %s (%s): %s: %s", c.of.ID, c.of.Rail, d.Statement, about, d.Text))
+			fmt.Sprintf("statement %s of the rail %s (%s): %s%s", c.of.ID, c.of.Rail, d.Statement, about(d), d.Text))
 	}
 	return Answer{}, nil
+}
+
+// about names the line or the payout of a difference; "" of the balances, which
+// are of neither.
+func about(d *store.Difference) string {
+	switch {
+	case d.Line != 0 && d.Reference != "":
+		return fmt.Sprintf("line %d, %s %s: ", d.Line, d.Reference, d.Theirs)
+	case d.Line != 0:
+		return fmt.Sprintf("line %d, %s: ", d.Line, d.Theirs)
+	case d.Reference != "":
+		return d.Reference + ": "
+	}
+	return ""
 }

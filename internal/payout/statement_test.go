@@ -217,6 +217,20 @@ func TestStatementDifferences(t *testing.T) {
 			if got := l.alarms(); !slices.Equal(got, kinds) {
 				t.Errorf("alarms %q, want %q", got, kinds)
 			}
+			alarms, err := l.store.Alarms(t.Context(), 9)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, a := range alarms { // the newest first
+				d := want[len(want)-1-i]
+				about := d.Reference
+				if d.Line != 0 {
+					about = fmt.Sprintf("line %d, %s", d.Line, d.Reference)
+				}
+				if !strings.Contains(a.Text, " ("+first.Number.String()+"): "+about) || strings.Contains(a.Text, ": :") || strings.Contains(a.Text, "  ") {
+					t.Errorf("alarm %q", a.Text)
+				}
+			}
 			if l.balance() != before {
 				t.Errorf("balance %+v, was %+v", l.balance(), before)
 			}
