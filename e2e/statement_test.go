@@ -128,7 +128,7 @@ func TestStatements(t *testing.T) {
 	if out := exits(t, 1, "statement", "show", "st_1", "--data", data); !strings.Contains(out, "no statement st_1") {
 		t.Errorf("of nobody: %s", out)
 	}
-	if out := run(t, "check", "--data", data); !strings.Contains(out, "6 statements, 4 differences") {
+	if out := run(t, "check", "--data", data); !strings.Contains(out, "6 statements\n4 differences of statements, see ") {
 		t.Errorf("check: %s", out)
 	}
 }

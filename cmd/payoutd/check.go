@@ -25,14 +25,19 @@ func (c *checkCommand) Run(ctx context.Context, p *program, g *global) error {
 			return err
 		}
 	} else {
-		p.printf("%d projects, %d entries, %d sessions, %d payouts (%d live), %d events (%d pending, %d given up), %d statements, %d differences\n",
-			r.Projects, r.Entries, r.Sessions, r.Payouts, r.Live, r.Events, r.Pending, r.GivenUp, r.Statements, r.Differences)
+		p.printf("%s, %s, %s, %s (%d live), %s (%d pending, %d given up), %s\n",
+			count(r.Projects, "project", "projects"), count(r.Entries, "entry", "entries"), count(r.Sessions, "session", "sessions"),
+			count(r.Payouts, "payout", "payouts"), r.Live, count(r.Events, "event", "events"), r.Pending, r.GivenUp,
+			count(r.Statements, "statement", "statements"))
+		if r.Differences > 0 {
+			p.printf("%s of statements, see %s statement list%s\n", count(r.Differences, "difference", "differences"), p.name, g.flags())
+		}
 		for _, problem := range r.Problems {
 			p.printf("problem: %s\n", problem)
 		}
 	}
 	if !r.Clean() {
-		return fmt.Errorf("the books are not clean: %d problems", len(r.Problems))
+		return fmt.Errorf("the books are not clean: %s", count(len(r.Problems), "problem", "problems"))
 	}
 	if !c.JSON {
 		p.printf("the books are clean\n")

@@ -195,6 +195,14 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
+// count is a number of things in words, such as "1 entry" and "2 entries".
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
 func (p *program) warn(format string, args ...any) {
 	fmt.Fprintf(p.stderr, "payoutd: warning: "+format+"\n", args...)
 }

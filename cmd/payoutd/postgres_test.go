@@ -97,7 +97,7 @@ func TestPostgres(t *testing.T) {
 	if code := stops[1](); code != exitDone {
 		t.Errorf("the second node ended with code %d", code)
 	}
-	run(exitDone, "1 projects, 2 entries", "check")
+	run(exitDone, "1 project, 2 entries", "check")
 }
 
 // TestNodesMakeKeysOnce opens a new installation from many nodes at once. Those

@@ -26,17 +26,22 @@ type statementImportCommand struct {
 }
 
 func (c *statementImportCommand) Run(ctx context.Context, p *program, g *global) error {
-	var file io.ReadCloser = os.Stdin
-	if c.File != "-" {
-		var err error
-		if file, err = os.Open(c.File); err != nil {
-			return err
-		}
+	file, err := input(c.File)
+	if err != nil {
+		return err
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	return p.withStatement(ctx, g, c.JSON, func(desk *admin.Client) (admin.Statement, error) {
 		return desk.ImportStatement(ctx, c.Rail, statement.Format(c.Format), file)
 	})
+}
+
+// input opens a file that a command is given; - is the standard input.
+func input(path string) (io.ReadCloser, error) {
+	if path == "-" {
+		return os.Stdin, nil
+	}
+	return os.Open(path)
 }
 
 type statementShowCommand struct {
@@ -73,7 +78,7 @@ func (p *program) withStatement(ctx context.Context, g *global, asJSON bool, get
 	case s.State != "done":
 		return fmt.Errorf("the statement %s was not taken in to its end: import the same file again", s.Number)
 	case s.Differences > 0:
-		return fmt.Errorf("the statement and the books differ in %d places", s.Differences)
+		return fmt.Errorf("the statement and the books differ in %s", count(s.Differences, "place", "places"))
 	}
 	return nil
 }
@@ -83,8 +88,9 @@ func (p *program) showStatement(s *admin.Statement) error {
 		p.printf("it was taken in before, at %s: nothing is done now\n", s.TakenAt.Format(time.RFC3339))
 	}
 	p.printf("%s: statement %s of %s, from %s to %s\n", s.Number, s.ID, s.Rail, s.From.Format(time.RFC3339), s.To.Format(time.RFC3339))
-	p.printf("%d lines, %d matched (%d payouts proved, %d returns taken), %d movements due, %d differences\n",
-		s.Lines, s.Matched, s.Proved, s.Returned, s.Due, s.Differences)
+	p.printf("%s, %d matched (%s proved, %s taken), %s due, %s\n",
+		count(s.Lines, "line", "lines"), s.Matched, count(s.Proved, "payout", "payouts"), count(s.Returned, "return", "returns"),
+		count(s.Due, "movement", "movements"), count(s.Differences, "difference", "differences"))
 	if len(s.Found) == 0 {
 		return nil
 	}
