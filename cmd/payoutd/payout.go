@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -12,6 +14,8 @@ import (
 	"time"
 
 	"github.com/payoutd/payoutd/client"
+	"github.com/payoutd/payoutd/instrument"
+	"github.com/payoutd/payoutd/internal/report"
 	"github.com/payoutd/payoutd/money"
 	"github.com/payoutd/payoutd/sign"
 )
@@ -108,28 +112,44 @@ func (d *partnerDesk) show(s client.Session) error {
 			row("error", s.Error.Code+": "+s.Error.Description)
 		}
 		for _, o := range s.Payouts {
-			amount := ""
-			if o.Amount != nil {
-				if a, err := o.Amount.Money(); err == nil {
-					amount = " " + a.String()
-				}
-			}
-			row("payout", o.ID+" "+o.Status+amount+destination(o.Details))
+			row("payout", o.ID+" "+o.Status+inWords(o.Amount)+destination(o.Details))
 			if o.Error != nil {
 				row("error", o.Error.Code+": "+o.Error.Description)
+			}
+			for i := range o.Refunds {
+				r := &o.Refunds[i]
+				row("refund", r.ID+" "+r.Status+inWords(r.Amount)+" at "+r.CreatedAt.Format(time.RFC3339))
+			}
+			if o.Fiscal != nil && o.Fiscal.Taxpayer.Receipt != nil {
+				row("receipt", strings.TrimSpace(o.Fiscal.Taxpayer.Receipt.ID+" "+o.Fiscal.Taxpayer.Receipt.Link))
 			}
 		}
 	})
 }
 
-// destination says where a payout goes, as answers show it.
+// inWords is an amount, with a space before it; "" if there is none, or in a
+// currency that is not known.
+func inWords(a *client.Amount) string {
+	if a == nil {
+		return ""
+	}
+	amount, err := a.Money()
+	if err != nil {
+		return ""
+	}
+	return " " + amount.String()
+}
+
+// destination says where a payout goes, as answers show it; of the number of an
+// account as little as elsewhere.
 func destination(d *client.Details) string {
 	switch {
 	case d == nil:
 	case d.Card != nil:
 		return fmt.Sprintf(" to card %s••••••%s", d.Card.BIN, d.Card.Last4)
 	case d.BankAccount != nil && d.BankAccount.Russian != nil:
-		return " to account " + d.BankAccount.Russian.Account
+		number := d.BankAccount.Russian.Account
+		return strings.TrimRight(" to account "+report.Masked(&instrument.Instrument{Account: &instrument.Account{Number: number}}), " ")
 	case d.BankAccount != nil && d.BankAccount.FPS != nil:
 		return " to phone " + d.BankAccount.FPS.Phone
 	case d.Wallet != nil && d.Wallet.YooMoney != nil:
@@ -253,11 +273,57 @@ func (c *payoutStatusCommand) Run(ctx context.Context, p *program, g *global, fl
 }
 
 type payoutConfirmCommand struct {
-	Session string `arg:"" help:"Number of the session: ps_ and digits."`
+	Session     string `arg:"" help:"Number of the session: ps_ and digits."`
+	Information string `placeholder:"FILE" help:"Of a payout from an own account: what the command prints without this flag; - reads standard input."`
 }
 
+// Run confirms a payout from the balance at once. Of one from an own account it
+// prints what is to be confirmed, and takes only that, from whoever has read it:
+// to send back by itself what the bank has just said would confirm nothing.
 func (c *payoutConfirmCommand) Run(ctx context.Context, p *program, g *global, flags *grammar) error {
-	return flags.Payout.one(p, g, func(d *partnerDesk) (client.Session, error) { return d.Confirm(ctx, c.Session) })
+	if c.Information != "" {
+		information, err := readInformation(c.Information)
+		if err != nil {
+			return err
+		}
+		return flags.Payout.one(p, g, func(d *partnerDesk) (client.Session, error) { return d.ConfirmWith(ctx, c.Session, information) })
+	}
+	desk, err := flags.Payout.connect(p, g)
+	if err != nil {
+		return err
+	}
+	s, err := desk.Status(ctx, c.Session)
+	if err != nil {
+		return desk.explain(err)
+	}
+	if s.ConfirmInformation != nil {
+		if err := p.printJSON(s.ConfirmInformation); err != nil {
+			return err
+		}
+		return fmt.Errorf("it is not confirmed: write what is printed to a file, check it, then: %s payout confirm %s --information FILE%s",
+			p.name, s.ID, desk.again)
+	}
+	if s, err = desk.Confirm(ctx, c.Session); err != nil {
+		return desk.explain(err)
+	}
+	return desk.show(s)
+}
+
+// readInformation reads confirm_information; the server says what is wrong in it.
+func readInformation(path string) (json.RawMessage, error) {
+	file, err := input(path)
+	if err != nil {
+		return nil, fmt.Errorf("--information: %w", err)
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	text, err := io.ReadAll(file)
+	if err != nil {
+		return nil, fmt.Errorf("--information: %w", err)
+	}
+	if !json.Valid(text) {
+		return nil, misused("--information %s: it is not JSON", path)
+	}
+	return text, nil
 }
 
 type payoutCancelCommand struct {
