@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -161,14 +162,12 @@ func appears(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 1 {
 		ts.Fatalf("usage: appears FILE")
 	}
-	for end := time.Now().Add(scriptPatience); ; time.Sleep(10 * time.Millisecond) {
-		found, err := filepath.Glob(ts.MkAbs(args[0]))
+	found := until(context.Background(), scriptPatience, func() bool {
+		files, err := filepath.Glob(ts.MkAbs(args[0]))
 		ts.Check(err)
-		if len(found) > 0 {
-			return
-		}
-		if time.Now().After(end) {
-			ts.Fatalf("there is no %s", args[0])
-		}
+		return len(files) > 0
+	})
+	if !found {
+		ts.Fatalf("there is no %s", args[0])
 	}
 }

@@ -185,7 +185,7 @@ func (p *product) overLine(parts []part) string {
 			if _, err := conn.Write(part.bytes); err != nil {
 				return // the server has had enough
 			}
-			time.Sleep(part.wait)
+			time.Sleep(part.wait) // the peer is slow; in a bubble this takes no time
 		}
 	}()
 	var came strings.Builder

@@ -408,6 +408,20 @@ func (l *lab) until(s id.Session, want session.State) *session.Session {
 	}
 }
 
+// eventually waits until something is so that nothing tells of.
+func (l *lab) eventually(what string, is func() bool) {
+	l.Helper()
+	tick, end := time.NewTicker(time.Millisecond), time.After(patience)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-end:
+			l.Fatalf("not so after %v: %s", patience, what)
+		}
+	}
+}
+
 // deliveries waits until so many attempts of a session's webhooks are written down.
 func (l *lab) deliveries(s id.Session, n int) []webhook.Attempt {
 	l.Helper()

@@ -80,15 +80,12 @@ func (l *lab) payout(s id.Session) session.Payout {
 // untilReceipt waits for a state of the receipt.
 func (l *lab) untilReceipt(s id.Session, want session.ReceiptState) session.Payout {
 	l.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		p := l.payout(s)
-		if p.Receipt.State == want {
-			return p
-		}
-		if time.Now().After(end) {
-			l.Fatalf("the receipt of %s is %s after %v, want %s", s, p.Receipt.State, patience, want)
-		}
-	}
+	var p session.Payout
+	l.eventually(fmt.Sprintf("the receipt of %s is %s", s, want), func() bool {
+		p = l.payout(s)
+		return p.Receipt.State == want
+	})
+	return p
 }
 
 // receipt is what a webhook or an answer shows of the receipt.
@@ -396,8 +393,7 @@ func TestReceiptThatComesLate(t *testing.T) {
 			if n := l.promised(s, session.PaymentFinished); n != 0 {
 				t.Fatalf("%d payment_finished before the receipt", n)
 			}
-			for end := time.Now().Add(patience); l.tax.count(tax.Register) == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
-			}
+			l.eventually("the tax service was asked", func() bool { return l.tax.count(tax.Register) != 0 })
 			l.advance(receiptHold)
 			h := l.receive(session.PaymentFinished, s)
 			if shown := receiptIn(t, h.body); shown.ID != "" || h.Session.Status != "accepted" {
@@ -441,8 +437,7 @@ func TestMessageIsKept(t *testing.T) {
 			l.until(s, session.Paid)
 			l.advance(receiptHold)
 			l.receive(session.PaymentFinished, s)
-			for end := time.Now().Add(patience); l.payout(s).Receipt.Message == "" && time.Now().Before(end); time.Sleep(time.Millisecond) {
-			}
+			l.eventually("a message was kept", func() bool { return l.payout(s).Receipt.Message != "" })
 			if l.payout(s).Receipt.Message == "" {
 				t.Fatal("no message was kept")
 			}
@@ -507,8 +502,7 @@ func TestReceiptRefused(t *testing.T) {
 	if _, err := l.engine.RetryReceipt(t.Context(), p.ID); err != nil { // nothing has changed
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(patience); l.tax.count(tax.Register) == asked && time.Now().Before(end); time.Sleep(time.Millisecond) {
-	}
+	l.eventually("the tax service was asked again", func() bool { return l.tax.count(tax.Register) != asked })
 	l.untilReceipt(s, session.Refused)
 	if n := l.alarmed("receipt_refused"); n != 1 {
 		t.Errorf("%d alarms after it was refused for the same reason", n)
@@ -625,8 +619,7 @@ func TestReturnCancelsTheReceipt(t *testing.T) {
 		if _, err := l.engine.TakeReturn(t.Context(), l.payout(s).Rail, back(l, s)); err != nil {
 			t.Fatal(err)
 		}
-		for end := time.Now().Add(patience); l.alarmed("receipt_not_cancelled") == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		}
+		l.eventually("there is an alarm", func() bool { return l.alarmed("receipt_not_cancelled") != 0 })
 		if n := l.alarmed("receipt_not_cancelled"); n != 1 {
 			t.Fatalf("%d alarms", n)
 		}
@@ -711,8 +704,7 @@ func TestReceiptAlone(t *testing.T) {
 		}
 		l.untilReceipt(s, session.Registering)
 		l.advance(time.Hour) // never failed by time: it may have been made
-		for end := time.Now().Add(patience); l.tax.count(tax.Register) < 3 && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		}
+		l.eventually("the tax service was asked three times", func() bool { return l.tax.count(tax.Register) >= 3 })
 		if p := l.payout(s); p.State != session.Checking {
 			t.Errorf("it is %s", p.State)
 		}
@@ -831,8 +823,7 @@ func TestReceiptDeadline(t *testing.T) {
 	told := func(soon, overdue int) {
 		t.Helper()
 		asked := l.tax.count(tax.Register)
-		for until := time.Now().Add(patience); l.tax.count(tax.Register) < asked+2 && time.Now().Before(until); time.Sleep(time.Millisecond) {
-		}
+		l.eventually("the tax service was asked twice more", func() bool { return l.tax.count(tax.Register) >= asked+2 })
 		if a, b := l.alarmed("receipt_due_soon"), l.alarmed("receipt_overdue"); a != soon || b != overdue {
 			t.Errorf("%d alarms before and %d after the deadline, want %d and %d", a, b, soon, overdue)
 		}
@@ -1053,23 +1044,19 @@ func limitIsHitExactly(t *testing.T, l *lab) {
 	all.Wait()
 	paid, refused := 0, map[fault.Code]int{}
 	for _, k := range sessions {
-		for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		var p *session.Payout
+		l.eventually("a payout and its receipt have ended", func() bool {
 			s, err := l.store.Session(t.Context(), k)
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := &s.Payouts[0]
-			if p.State.Final() && !p.Receipt.State.Open() {
-				if p.State == session.Paid {
-					paid++
-				} else {
-					refused[p.Failure.Code]++
-				}
-				break
-			}
-			if time.Now().After(end) {
-				t.Fatalf("payout %s is %s and its receipt %s after %v", p.ID, p.State, p.Receipt.State, patience)
-			}
+			p = &s.Payouts[0]
+			return p.State.Final() && !p.Receipt.State.Open()
+		})
+		if p.State == session.Paid {
+			paid++
+		} else {
+			refused[p.Failure.Code]++
 		}
 	}
 	if paid != fit || refused["taxpayer_income_exceeds_amount_limit"] != payouts-fit {
