@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -90,7 +91,10 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, x *exchange) (a 
 		return payout.Answer{}, err
 	}
 	x.session, x.warnings = request.Session, request.Warnings
-	return x.route.run(r.Context(), call, request)
+	// What an operation looks up before its command counts as well.
+	ctx, cancel := context.WithTimeoutCause(r.Context(), payout.AnswerMax, payout.ErrNoOutcome)
+	defer cancel()
+	return x.route.run(ctx, call, request)
 }
 
 // identify finds the project and checks its signature over the raw body with

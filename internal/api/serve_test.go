@@ -366,6 +366,24 @@ func TestSlowHeadersAreCut(t *testing.T) {
 	})
 }
 
+// TestNoAnswerIsLate has an operation wait for what never comes: all that it
+// does is bounded, not each step of it.
+func TestNoAnswerIsLate(t *testing.T) {
+	keys()
+	synctest.Test(t, func(t *testing.T) {
+		h := newServer(t)
+		h.routes["session/status"].run = func(ctx context.Context, _ payout.Call, _ wire.Request) (payout.Answer, error) {
+			<-ctx.Done()
+			return payout.Answer{}, context.Cause(ctx)
+		}
+		start := time.Now()
+		answer := h.do(post("/api/v1/session/status", `{"session_id":"ps_7300451"}`))
+		if took := time.Since(start); answer.Code != http.StatusInternalServerError || took != payout.AnswerMax {
+			t.Errorf("answered %d after %s; want 500 after %s", answer.Code, took, payout.AnswerMax)
+		}
+	})
+}
+
 // pipes is a listener over connections in memory, whose deadlines follow the
 // bubble's clock.
 type pipes struct {

@@ -15,9 +15,9 @@ const (
 	batchMax = 256  // commands in one transaction
 	queueMax = 4096 // commands that wait; more are refused at once
 
-	// answerMax bounds how long a caller waits. Partners wait for half a minute;
+	// AnswerMax bounds how long a caller waits. Partners wait for half a minute;
 	// an answer that nothing is known yet is worth more to them than none.
-	answerMax = 15 * time.Second
+	AnswerMax = 15 * time.Second
 )
 
 // pending is a command that waits for its batch.
@@ -36,12 +36,13 @@ func newPending(c command) *pending { return &pending{command: c, done: make(cha
 // same again without its key. A caller that stops to wait does not stop the
 // command.
 func (e *Engine) do(ctx context.Context, c command) (Answer, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, answerMax, errNoOutcome)
+	ctx, cancel := context.WithTimeoutCause(ctx, AnswerMax, ErrNoOutcome)
 	defer cancel()
 	return e.put(ctx, c, false)
 }
 
-var errNoOutcome = fault.New(fault.Internal, "the request has no outcome after %s", answerMax)
+// ErrNoOutcome is the answer to a caller whose command nobody knows the outcome of.
+var ErrNoOutcome error = fault.New(fault.Internal, "the request has no outcome after %s", AnswerMax)
 
 // report is do for workers, who wait for room in the queue: what a rail has
 // answered is not thrown away because partners ask for more than there is.

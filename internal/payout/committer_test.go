@@ -143,8 +143,8 @@ func TestCallersDoNotHang(t *testing.T) {
 		e := &Engine{queue: make(chan *pending, 3)}
 		began := time.Now()
 		_, err := e.do(t.Context(), &deposit{"acme", "", 100, "a"})
-		if took := time.Since(began); fault.CodeOf(err) != fault.Internal || took != answerMax {
-			t.Errorf("after %s: %v; want %s after %s", took, err, fault.Internal, answerMax)
+		if took := time.Since(began); fault.CodeOf(err) != fault.Internal || took != AnswerMax {
+			t.Errorf("after %s: %v; want %s after %s", took, err, fault.Internal, AnswerMax)
 		}
 		hour, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()

@@ -102,7 +102,9 @@ func (t *transaction) run(
 // transact gives do a transaction, and rolls back what do leaves open, in a
 // panic as well.
 func (s *Store) transact(ctx context.Context, do func(*transaction) error) error {
-	conn, err := s.acquire(ctx, s.writers)
+	limited, cancel := context.WithTimeout(ctx, s.answerMax)
+	conn, err := s.acquire(limited, s.writers)
+	cancel()
 	if err != nil {
 		return err
 	}

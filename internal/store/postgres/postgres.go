@@ -224,15 +224,16 @@ func (s *Store) acquire(ctx context.Context, pool *pgxpool.Pool) (*pgxpool.Conn,
 }
 
 // on runs do on a connection of a pool. A server that says nothing for too long
-// is taken for gone: nobody waits for it until the network gives up.
+// is taken for gone: nobody waits for it until the network gives up, nor behind
+// others who do.
 func (s *Store) on(ctx context.Context, pool *pgxpool.Pool, do func(context.Context, *pgx.Conn) error) error {
-	conn, err := s.acquire(ctx, pool)
+	limited, cancel := context.WithTimeout(ctx, s.answerMax)
+	defer cancel()
+	conn, err := s.acquire(limited, pool)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
-	limited, cancel := context.WithTimeout(ctx, s.answerMax)
-	defer cancel()
 	return s.checked(ctx, conn, do(limited, conn.Conn()))
 }
 

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/ledger"
@@ -392,6 +394,24 @@ func TestSilentServerIsBusy(t *testing.T) {
 			n.must(n.deposit(n.next(), "p"))
 		})
 	}
+}
+
+// TestNobodyWaitsBehindTheOthers takes all connections, as calls do that a
+// silent server leaves hanging: who comes then is told in the same time.
+func TestNobodyWaitsBehindTheOthers(t *testing.T) {
+	n := join(t, newDatabase(t), 1)
+	n.must(n.deposit(n.next(), "p"))
+	for _, pool := range []*pgxpool.Pool{n.readers, n.writers} {
+		for range pool.Config().MaxConns {
+			conn, err := pool.Acquire(t.Context())
+			n.must(err)
+			defer conn.Release()
+		}
+	}
+	n.answerMax = 100 * time.Millisecond
+	_, err := n.Book(t.Context(), "p")
+	wantCode(t, err, fault.Busy)
+	wantCode(t, n.deposit(n.next(), "p"), fault.Busy)
 }
 
 // TestServerThatDiesIsBusy keeps the store usable: it finds the server again.
