@@ -67,8 +67,8 @@ test: ## All that CI runs: check, race tests, short fuzzing, end-to-end and kill
 	@$(MAKE) openssl
 	@$(MAKE) simulate
 	@$(MAKE) sabotage
-	@echo '== fuzz targets, 10 s each'
-	@scripts/fuzz.sh 10
+	@echo '== fuzz targets, 30 s each'
+	@scripts/fuzz.sh 30
 	@$(MAKE) e2e
 	@echo "== make test passed in $$(($$(date +%s) - $(started))) s"
 

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module for SECONDS each, one after another, and
-# goes on after a failure. Input that fails is kept in the package's
+# Runs every fuzz target of the module for SECONDS each, one on each core at a
+# time, and goes on after a failure. Input that fails is kept in the package's
 # testdata/fuzz, where each later `go test` tries it again. With FUZZ_KEEP=N so
 # many of the inputs that reached further are kept there too, small and large
 # ones, in place of those that were kept before.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-seconds=${1:?usage: scripts/fuzz.sh SECONDS}
-keep=${FUZZ_KEEP:-0}
-[ "$keep" -eq 0 ] || cache="$(go env GOCACHE)/fuzz"
+export seconds=${1:?usage: scripts/fuzz.sh SECONDS}
+export keep=${FUZZ_KEEP:-0}
+cache="$(go env GOCACHE)/fuzz"
+export cache
 
 # keep_found PACKAGE TARGET copies inputs of up to 2 KiB from Go's cache, evenly
 # by size. Kept ones are named so, to be told from those that failed. One with
@@ -27,21 +28,25 @@ keep_found() {
 	rmdir --ignore-fail-on-non-empty "$to"
 }
 
+# fuzz PACKAGE TARGET
+fuzz() {
+	local out
+	if out=$(go test -run '^$' -fuzz "^$2\$" -fuzztime "${seconds}s" -parallel 1 "$1" 2>&1); then
+		printf 'ok  \t%s\t%s\t%s\n' "$1" "$2" "$(grep -oE 'execs: [0-9]+' <<<"$out" | tail -n 1)"
+		[ "$keep" -eq 0 ] || keep_found "$1" "$2"
+	else
+		printf 'FAIL\t%s\t%s\n%s\n' "$1" "$2" "$out"
+		return 1
+	fi
+}
+export -f keep_found fuzz
+
 find_targets() {
-	grep -roE --include='*_test.go' '^func Fuzz[A-Z0-9_][A-Za-z0-9_]*' . | sed 's/:func /:/' | sort
+	grep -roE --include='*_test.go' '^func Fuzz[A-Z0-9_][A-Za-z0-9_]*' . | sed -E 's|/[^/]*:func | |' | sort
 }
 targets=$(find_targets) || { echo 'no fuzz target found' >&2; exit 1; }
 
-failed=0 count=0
-while IFS=: read -r file name; do
-	count=$((count + 1))
-	if out=$(go test -run '^$' -fuzz "^$name\$" -fuzztime "${seconds}s" "$(dirname "$file")" 2>&1); then
-		printf 'ok  \t%s\t%s\t%s\n' "$(dirname "$file")" "$name" "$(grep -oE 'execs: [0-9]+' <<<"$out" | tail -n 1)"
-		[ "$keep" -eq 0 ] || keep_found "$(dirname "$file")" "$name"
-	else
-		failed=$((failed + 1))
-		printf 'FAIL\t%s\t%s\n%s\n' "$(dirname "$file")" "$name" "$out"
-	fi
-done <<<"$targets"
-echo "$count fuzz targets, $failed failed"
-[ "$failed" -eq 0 ]
+failed='some'
+! xargs -P "$(nproc)" -L 1 bash -c 'fuzz "$@"' fuzz <<<"$targets" || failed='none'
+echo "$(wc -l <<<"$targets") fuzz targets, $failed failed"
+[ "$failed" = none ]
