@@ -41,6 +41,7 @@ type grammar struct {
 	Webhook  webhookCommand  `cmd:"" help:"Webhook events: list them, deliver them again."`
 	Receipts receiptsCommand `cmd:"" help:"Receipts of self-employed people: list what is open, try again, compare."`
 	Check    checkCommand    `cmd:"" help:"Prove the books."`
+	Alarms   alarmsCommand   `cmd:"" help:"What calls for people, newest first."`
 
 	Statement statementCommand `cmd:"" help:"Statements of rails: compare them with the books."`
 

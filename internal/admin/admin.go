@@ -39,6 +39,7 @@ const (
 	opCheck     = "/check"
 	opWebhooks  = "/webhook/list" // #nosec G101 -- a path
 	opReplay    = "/webhook/replay"
+	opAlarms    = "/alarms"
 
 	opReceipts = "/receipts/list"
 	opRetry    = "/receipts/retry"
@@ -102,6 +103,7 @@ func New(o Options) http.Handler {
 	mux.Handle("POST "+opCheck, handle(d.check))
 	mux.Handle("POST "+opWebhooks, handle(d.webhooks))
 	mux.Handle("POST "+opReplay, handle(d.replay))
+	mux.Handle("POST "+opAlarms, handle(d.alarms))
 	mux.Handle("POST "+opReceipts, handle(d.receipts))
 	mux.Handle("POST "+opRetry, handle(d.retry))
 	mux.Handle("POST "+opCompare, handle(d.compare))

@@ -231,6 +231,7 @@ func (e *Engine) handOver(b *batch) {
 		e.metrics.state(s)
 	}
 	for _, a := range b.changes.Alarms {
+		e.metrics.alarms.WithLabelValues(a.Kind).Inc()
 		e.log.Error("alarm", "kind", a.Kind, "project", a.Project, "session", a.Session, "payout", a.Payout, "text", a.Text)
 	}
 }

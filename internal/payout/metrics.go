@@ -15,6 +15,7 @@ type metrics struct {
 	tasks    *prometheus.CounterVec
 	payouts  *prometheus.CounterVec
 	webhooks *prometheus.CounterVec
+	alarms   *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -36,9 +37,12 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		webhooks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "payoutd_webhook_attempts_total", Help: "Delivery attempts, by result.",
 		}, []string{"result"}),
+		alarms: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "payoutd_alarms_total", Help: "Alarms raised, by kind.",
+		}, []string{"kind"}),
 	}
 	if r != nil {
-		r.MustRegister(m.size, m.seconds, m.tasks, m.payouts, m.webhooks)
+		r.MustRegister(m.size, m.seconds, m.tasks, m.payouts, m.webhooks, m.alarms)
 	}
 	return m
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
@@ -723,6 +725,12 @@ func TestWebhookGivenUpRaisesAlarm(t *testing.T) {
 	l.stop = nil
 	givenUp := l.clean().GivenUp
 	alarms, err := l.store.Alarms(t.Context(), 10)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(l.engine.metrics.alarms)
+	counted, gone := registry.Gather()
+	if gone != nil || len(counted) != 1 || counted[0].GetMetric()[0].GetCounter().GetValue() != float64(givenUp) {
+		t.Errorf("the metric counts %v, %v; want %d", counted, gone, givenUp)
+	}
 	if err != nil || len(alarms) != givenUp || alarms[0].Kind != "webhook_given_up" {
 		t.Errorf("%d events given up, alarms %+v, %v", givenUp, alarms, err)
 	}
