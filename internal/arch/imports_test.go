@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	// The vocabulary.
 	"internal/id":    {},
 	"internal/fault": {},
+	"internal/limit": {},
 
 	// The rules of the trade, without a database or a network among them.
 	"internal/rate":     {"money"},
@@ -63,8 +64,8 @@ var mayImport = map[string][]string{
 	},
 
 	// The doors.
-	"internal/api":    {"internal/fault", "internal/id", "internal/partner", "internal/payout", "internal/session", "internal/wire", "sign"},
-	"internal/widget": {"instrument", "internal/fault", "internal/partner"},
+	"internal/api":    {"internal/fault", "internal/id", "internal/limit", "internal/partner", "internal/payout", "internal/session", "internal/wire", "sign"},
+	"internal/widget": {"instrument", "internal/fault", "internal/limit", "internal/partner"},
 	"internal/console": {
 		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/operator", "internal/partner", "internal/report",
 		"internal/session", "internal/store", "internal/webhook", "money",
@@ -129,7 +130,7 @@ var mayUse = map[string][]string{
 	"go.uber.org/goleak":                  {"internal/store/storetest", "rail/railtest"},
 	"golang.org/x/crypto":                 {"internal/operator"},
 	"golang.org/x/text":                   {"internal/rate"},
-	"golang.org/x/time":                   {"internal/console", "internal/widget"},
+	"golang.org/x/time":                   {"internal/console", "internal/limit"},
 	"modernc.org/sqlite":                  {"internal/sandbox", "internal/store/sqlite"},
 	"pgregory.net/rapid":                  {"internal/store/storetest", "rail/railtest"},
 	"rsc.io/qr":                           {"internal/sandbox"},

@@ -16,10 +16,11 @@ import (
 	"encoding/base64"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/payoutd/payoutd/internal/limit"
 )
 
 // Options are what New may be told; the zero value is good.
@@ -31,10 +32,10 @@ type Options struct {
 	// default. A sandbox's may be moved.
 	Now func() time.Time
 	// Proxies are believed when they name the caller in X-Forwarded-For.
-	Proxies []netip.Prefix
+	Proxies limit.Proxies
 	// PerToken and PerAddress bound how often a frame or a call is asked for.
 	// The zero Rate is the default.
-	PerToken, PerAddress Rate
+	PerToken, PerAddress limit.Rate
 	// Loopback lets pages of this machine show the widgets of every project,
 	// as in a sandbox.
 	Loopback bool
@@ -43,8 +44,8 @@ type Options struct {
 // The default rates. A person needs two or three calls; an office or a mobile
 // network of many people may stand behind one address.
 var (
-	perToken   = Rate{Burst: 20, Every: 3 * time.Second}
-	perAddress = Rate{Burst: 120, Every: 500 * time.Millisecond}
+	perToken   = limit.Rate{Burst: 20, Every: 3 * time.Second}
+	perAddress = limit.Rate{Burst: 120, Every: 500 * time.Millisecond}
 )
 
 // Server is the HTTP server of the widgets, to be served on an origin of its
@@ -53,9 +54,9 @@ type Server struct {
 	desk     Desk
 	log      *slog.Logger
 	now      func() time.Time
-	proxies  []netip.Prefix
-	tokens   *limits
-	callers  *limits
+	tokens   bounded
+	callers  bounded
+	proxies  limit.Proxies
 	loopback bool
 	files    library
 	mux      *http.ServeMux
@@ -71,15 +72,15 @@ func New(desk Desk, o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.PerToken == (Rate{}) {
+	if o.PerToken == (limit.Rate{}) {
 		o.PerToken = perToken
 	}
-	if o.PerAddress == (Rate{}) {
+	if o.PerAddress == (limit.Rate{}) {
 		o.PerAddress = perAddress
 	}
 	s := &Server{
 		desk: desk, log: o.Log, now: o.Now, proxies: o.Proxies, loopback: o.Loopback,
-		tokens: newLimits(o.PerToken, time.Now), callers: newLimits(o.PerAddress, time.Now),
+		tokens: bounded{limit.New(time.Now), o.PerToken}, callers: bounded{limit.New(time.Now), o.PerAddress},
 		files: newLibrary(), mux: http.NewServeMux(),
 		frames: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "payoutd_widget_frames_total",
@@ -106,6 +107,20 @@ func New(desk Desk, o Options) *Server {
 	s.mux.Handle("POST /v1/self-employed/state", s.call("state", s.linkState))
 	return s
 }
+
+// bounded counts callers or tokens, at a rate.
+type bounded struct {
+	limits *limit.Limits
+	rate   limit.Rate
+}
+
+func (b bounded) allow(key string) bool {
+	_, ok := b.limits.Take(key, b.rate)
+	return ok
+}
+
+// caller is what a request's sender is counted by.
+func (s *Server) caller(r *http.Request) string { return limit.Key(s.proxies.Caller(r)) }
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/limit"
 	"github.com/payoutd/payoutd/internal/partner"
 )
 
@@ -357,12 +357,12 @@ func TestRates(t *testing.T) {
 		make func(*Server)
 		call func(i int) *http.Request
 	}{
-		{"per token", func(s *Server) { s.tokens = newLimits(Rate{3, time.Minute}, clock) }, func(i int) *http.Request {
+		{"per token", func(s *Server) { s.tokens = bounded{limit.New(clock), limit.Rate{Burst: 3, Every: time.Minute}} }, func(i int) *http.Request {
 			r := callOf("/v1/card", `{"public_token":"`+known+`","number":"`+pan+`"}`)
 			r.RemoteAddr = fmt.Sprintf("192.0.2.%d:1234", i)
 			return r
 		}},
-		{"per address", func(s *Server) { s.callers = newLimits(Rate{3, time.Minute}, clock) }, func(i int) *http.Request {
+		{"per address", func(s *Server) { s.callers = bounded{limit.New(clock), limit.Rate{Burst: 3, Every: time.Minute}} }, func(i int) *http.Request {
 			return callOf("/v1/card", fmt.Sprintf(`{"public_token":"%064d","number":"%s"}`, i, pan))
 		}},
 	} {
@@ -389,52 +389,6 @@ func TestRates(t *testing.T) {
 			now = now.Add(time.Minute)
 			if got := status(4); got != 200 {
 				t.Errorf("a minute later: %d", got)
-			}
-		})
-	}
-}
-
-func TestLimitsForgetWhoStaysAway(t *testing.T) {
-	now := noon
-	l := newLimits(Rate{2, time.Second}, func() time.Time { return now })
-	for i := range keptMax {
-		l.allow(fmt.Sprint(i))
-	}
-	if l.allow("stranger") {
-		t.Error("a flood did not keep strangers out")
-	}
-	now = now.Add(time.Minute)
-	if !l.allow("stranger") || len(l.kept) != 1 {
-		t.Errorf("%d are remembered", len(l.kept))
-	}
-}
-
-func TestCaller(t *testing.T) {
-	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
-	for _, tt := range []struct {
-		name, remote string
-		forwarded    []string
-		want         string
-	}{
-		{"direct", "192.0.2.7:1234", nil, "192.0.2.7"},
-		{"a stranger's claim", "192.0.2.7:1234", []string{"198.51.100.1"}, "192.0.2.7"},
-		{"by the proxy", "10.1.1.1:1234", []string{"198.51.100.1"}, "198.51.100.1"},
-		{"by the proxy, with a claim before", "10.1.1.1:1234", []string{"203.0.113.9, 198.51.100.1"}, "198.51.100.1"},
-		{"by two proxies", "10.1.1.1:1234", []string{"198.51.100.1, 10.2.2.2"}, "198.51.100.1"},
-		{"in two headers", "10.1.1.1:1234", []string{"203.0.113.9", "198.51.100.1"}, "198.51.100.1"},
-		{"by the proxy, without a claim", "10.1.1.1:1234", nil, "10.1.1.1"},
-		{"by the proxy, nonsense", "10.1.1.1:1234", []string{"me"}, "10.1.1.1"},
-		{"IPv6 by its network", "[2001:db8:1:2:3::4]:1234", nil, "2001:db8:1:2::/64"},
-		{"IPv4 in IPv6", "[::ffff:192.0.2.7]:1234", nil, "192.0.2.7"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			r := httptest.NewRequest(http.MethodGet, "/", nil)
-			r.RemoteAddr = tt.remote
-			for _, f := range tt.forwarded {
-				r.Header.Add("X-Forwarded-For", f)
-			}
-			if got := New(newCounter(), Options{Proxies: trusted}).caller(r); got != tt.want {
-				t.Errorf("%s, want %s", got, tt.want)
 			}
 		})
 	}
@@ -578,14 +532,13 @@ func FuzzFrame(f *testing.F) {
 	f.Add("bank_account", known, "https://a.example; script-src *", "en\r\nX: y", "\"><script>", "de-DE,de;q=0.9")
 	f.Add("self_employed", "x", "javascript:alert(1)", "", "", "*")
 	f.Add("</script>", known, "https://shop.example'", "ru", "auto", strings.Repeat("ru,", 1000))
-	server := New(newCounter(), Options{Now: func() time.Time { return noon }, PerToken: Rate{1 << 30, time.Nanosecond}, PerAddress: Rate{1 << 30, time.Nanosecond}})
+	plenty := limit.Rate{Burst: 1 << 30, Every: time.Nanosecond}
+	server := New(newCounter(), Options{Now: func() time.Time { return noon }, PerToken: plenty, PerAddress: plenty})
 	f.Fuzz(func(t *testing.T, widget, token, origin, locale, theme, language string) {
 		q := url.Values{"widget": {widget}, "token": {token}, "origin": {origin}, "locale": {locale}, "theme": {theme}}
 		r := httptest.NewRequest(http.MethodGet, "/frame?"+q.Encode(), nil)
 		r.Header["Accept-Language"] = []string{language}
-		if len(server.tokens.kept) > 1000 {
-			clear(server.tokens.kept)
-		}
+		server.tokens.limits = limit.New(time.Now) // remembers no token of other inputs
 		w := httptest.NewRecorder()
 		server.ServeHTTP(w, r)
 		p := policy(t, w)
