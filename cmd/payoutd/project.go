@@ -54,6 +54,7 @@ type settingFlags struct {
 	Partner              *string           `placeholder:"NAME" help:"Partner whose projects share their tokens (new projects: the project itself)."`
 	PublicTokenLife      *time.Duration    `placeholder:"TIME" help:"How long a public token opens widgets (new projects: 24h)."`
 	TokenLife            *time.Duration    `placeholder:"TIME" help:"How long other tokens can be used; 0 for ten years."`
+	RateLimit            *string           `placeholder:"N" help:"Requests a second that it may send; usual for the server's --project-rate, none for any number."`
 	Contract             *string           `placeholder:"NUMBER" help:"Number of the agreement with the partner, for reports."`
 	CardIDs              *bool             `name:"card-ids" negatable:"" help:"Show card_id in cards."`
 	AccountTokens        *bool             `negatable:"" help:"Give a token of each account that was paid to."`
@@ -71,7 +72,7 @@ func (f *settingFlags) settings() (admin.Settings, error) {
 		Fees: f.Fee, ShowFees: f.ShowFees, ReturnFee: f.ReturnFee, ReturnWindow: (*partner.Duration)(f.ReturnWindow), Credit: f.Credit,
 		Rates: f.Rate, RateLock: (*partner.Duration)(f.RateLock), ShowRates: f.ShowRates,
 		Partner: f.Partner, PublicTokenLife: (*partner.Duration)(f.PublicTokenLife), TokenLife: (*partner.Duration)(f.TokenLife),
-		Contract: f.Contract, CardIDs: f.CardIDs, AccountTokens: f.AccountTokens, Elements: f.TokenizeElements,
+		RateLimit: f.RateLimit, Contract: f.Contract, CardIDs: f.CardIDs, AccountTokens: f.AccountTokens, Elements: f.TokenizeElements,
 		SelfEmployed: f.SelfEmployed, StrictReceipts: f.StrictReceipts, KeepReceipts: f.KeepReceipts,
 		ControlKey: f.ControlKey, INNCheck: f.INNCheck, AccountPrefix: f.AccountPrefix,
 	}
@@ -344,6 +345,7 @@ func (p *program) showProject(q admin.Project) error {
 		row("--partner", *s.Partner)
 		row("--public-token-life", time.Duration(*s.PublicTokenLife))
 		row("--token-life", orTenYears(time.Duration(*s.TokenLife)))
+		row("--rate-limit", *s.RateLimit)
 		row("--contract", orNone(*s.Contract))
 		row("--card-ids", *s.CardIDs)
 		row("--account-tokens", *s.AccountTokens)

@@ -23,6 +23,8 @@ import (
 
 	"github.com/payoutd/payoutd/internal/api"
 	"github.com/payoutd/payoutd/internal/console"
+	"github.com/payoutd/payoutd/internal/limit"
+	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/payout"
 	"github.com/payoutd/payoutd/internal/report"
 	"github.com/payoutd/payoutd/internal/sandbox"
@@ -55,19 +57,44 @@ const readyTimeout = time.Second
 
 // serveFlags are the flags of serve, which config shows as well.
 type serveFlags struct {
-	Listen        string         `default:"127.0.0.1:8131" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
-	Roles         []string       `default:"api,work,webhook,console" help:"What this node does; on SQLite all of it."`
-	SandboxRails  bool           `help:"Connect the simulated rails and /sandbox/*."`
-	RailsNoSync   bool           `hidden:"" help:"The simulated rails do not wait for the disk: for measurements."`
-	WidgetListen  string         `placeholder:"ADDR" help:"Address of the widgets, which is to be an origin of its own; without it there are none."`
-	ConsoleListen string         `placeholder:"ADDR" help:"Address of the operators' console; without it there is none."`
-	WidgetProxy   []string       `placeholder:"CIDR" help:"Networks of proxies before the widgets, believed when they name a caller in X-Forwarded-For."`
-	TLSCert       string         `name:"tls-cert" placeholder:"FILE" help:"Certificate chain in PEM; with --tls-key."`
-	TLSKey        string         `name:"tls-key" placeholder:"FILE" help:"Private key of the certificate in PEM."`
-	DrainDelay    *time.Duration `placeholder:"TIME" help:"How long to go on serving after a signal, with /readyz at 503 (default: 5s on PostgreSQL, 0s on SQLite)."`
+	Listen        string   `default:"127.0.0.1:8131" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
+	Roles         []string `default:"api,work,webhook,console" help:"What this node does; on SQLite all of it."`
+	SandboxRails  bool     `help:"Connect the simulated rails and /sandbox/*."`
+	RailsNoSync   bool     `hidden:"" help:"The simulated rails do not wait for the disk: for measurements."`
+	WidgetListen  string   `placeholder:"ADDR" help:"Address of the widgets, which is to be an origin of its own; without it there are none."`
+	ConsoleListen string   `placeholder:"ADDR" help:"Address of the operators' console; without it there is none."`
+	WidgetProxy   []string `placeholder:"CIDR" help:"Networks of proxies before the widgets, believed when they name a caller in X-Forwarded-For."`
+	limitFlags
+	TLSCert    string         `name:"tls-cert" placeholder:"FILE" help:"Certificate chain in PEM; with --tls-key."`
+	TLSKey     string         `name:"tls-key" placeholder:"FILE" help:"Private key of the certificate in PEM."`
+	DrainDelay *time.Duration `placeholder:"TIME" help:"How long to go on serving after a signal, with /readyz at 503 (default: 5s on PostgreSQL, 0s on SQLite)."`
 	rateFlags
 	reportFlags
 	DrainTimeout time.Duration `default:"10s" help:"How long requests under way may take after that."`
+}
+
+// limitFlags bound how often requests may come.
+type limitFlags struct {
+	APIProxy    []string `name:"api-proxy" placeholder:"CIDR" help:"Networks of proxies before the API, believed when they name a caller in X-Forwarded-For."`
+	ProjectRate int      `default:"0" placeholder:"N" help:"Requests a second that each project may send, if it has no --rate-limit of its own; 0 for any number."`
+	RefusalRate int      `default:"10" placeholder:"N" help:"Requests a second that an address may have refused for a wrong project or signature before it is not listened to; 0 for any number."`
+}
+
+// limits are the flags for package api.
+func (f *limitFlags) limits() (api.Limits, error) {
+	proxies, err := networks("--api-proxy", f.APIProxy)
+	if err != nil {
+		return api.Limits{}, err
+	}
+	for _, n := range []struct {
+		flag string
+		is   int
+	}{{"--project-rate", f.ProjectRate}, {"--refusal-rate", f.RefusalRate}} {
+		if n.is < 0 || n.is > partner.RateLimitMax {
+			return api.Limits{}, misused("%s: want 0 to %d", n.flag, partner.RateLimitMax)
+		}
+	}
+	return api.Limits{Project: f.ProjectRate, Refusals: f.RefusalRate, Proxies: proxies}, nil
 }
 
 // rateFlags say where rates come from that no agreement fixes.
@@ -128,7 +155,10 @@ func (c *serveFlags) check(db database) error {
 	if c.RatesMaxAge <= 0 {
 		return misused("--rates-max-age: want a time above zero, such as 96h")
 	}
-	if _, err := c.widgetProxies(); err != nil {
+	if _, err := networks("--widget-proxy", c.WidgetProxy); err != nil {
+		return err
+	}
+	if _, err := c.limits(); err != nil {
 		return err
 	}
 	if _, err := c.formats(); err != nil {
@@ -154,13 +184,13 @@ func (c *serveFlags) drainDelay(db database) time.Duration {
 	return 0
 }
 
-// widgetProxies reads the networks of proxies.
-func (c *serveFlags) widgetProxies() ([]netip.Prefix, error) {
-	var all []netip.Prefix
-	for _, text := range c.WidgetProxy {
+// networks reads the networks of proxies that a flag gave.
+func networks(flag string, texts []string) (limit.Proxies, error) {
+	var all limit.Proxies
+	for _, text := range texts {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, misused("--widget-proxy: %q is no network such as 10.0.0.0/8", text)
+			return nil, misused("%s: %q is no network such as 10.0.0.0/8", flag, text)
 		}
 		all = append(all, p)
 	}
@@ -171,11 +201,12 @@ func (c *serveFlags) widgetProxies() ([]netip.Prefix, error) {
 // that work in the background.
 type server struct {
 	*installation
-	flags serveFlags
-	url   string // where partners find it, without a slash at the end
-	api   net.Listener
-	desks net.Listener   // of the operator's commands
-	inbox *sandbox.Inbox // nil without simulated rails
+	flags  serveFlags
+	url    string // where partners find it, without a slash at the end
+	api    net.Listener
+	limits api.Limits
+	desks  net.Listener   // of the operator's commands
+	inbox  *sandbox.Inbox // nil without simulated rails
 
 	widgets   net.Listener   // nil without widgets
 	widgetURL string         // their origin, as url
@@ -204,6 +235,9 @@ func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags
 			_ = c.Close()
 		}
 	}()
+	if s.limits, err = flags.limits(); err != nil {
+		return nil, err
+	}
 	if s.api, err = listen("--listen", flags.Listen, flags); err != nil {
 		return nil, err
 	}
@@ -385,7 +419,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 // and its pages.
 func (s *server) front() http.Handler {
 	if s.flags.does(roleAPI) {
-		return api.New(s.engine, api.Options{Log: s.log, Metrics: s.metrics}).Beside(s.pages())
+		return api.New(s.engine, api.Options{Log: s.log, Metrics: s.metrics, Limits: s.limits}).Beside(s.pages())
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", s.pages())

@@ -130,7 +130,7 @@ func widgetLink(state tax.LinkState, err error) (widget.LinkState, error) {
 
 // newForms is the widgets' server of this node.
 func (s *server) newForms() (*widget.Server, error) {
-	proxies, err := s.flags.widgetProxies()
+	proxies, err := networks("--widget-proxy", s.flags.WidgetProxy)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -46,6 +47,10 @@ type Settings struct {
 	Rates     map[string]string `json:"rates,omitempty"`
 	RateLock  *partner.Duration `json:"rate_lock,omitempty"` // whole seconds, 1m to 24h
 	ShowRates *bool             `json:"show_rates,omitempty"`
+
+	// RateLimit is requests a second, 1 to partner.RateLimitMax, "usual" for the
+	// server's, or "none" for no limit.
+	RateLimit *string `json:"rate_limit,omitempty"`
 
 	Contract *string `json:"contract,omitempty"` // number of the agreement, one line; "" for none
 
@@ -235,6 +240,10 @@ func (s Settings) changes() []change {
 			}
 			p.Contract = *s.Contract
 			return nil
+		}},
+		{"rate_limit", s.RateLimit != nil, func(p *partner.Project) (err error) {
+			p.RateLimit, err = parseRateLimit(*s.RateLimit)
+			return err
 		}},
 		{"card_ids", s.CardIDs != nil, func(p *partner.Project) error {
 			p.CardIDs = *s.CardIDs
@@ -429,12 +438,43 @@ func settingsOf(p *partner.Project) Settings {
 		Partner: &owner, PublicTokenLife: &publicLife, TokenLife: &p.TokenLife, CardIDs: &p.CardIDs, AccountTokens: &p.AccountTokens, Elements: &p.Elements,
 		SelfEmployed: &p.SelfEmployed, StrictReceipts: &p.StrictReceipts, KeepReceipts: &p.KeepReceipts,
 		Rates: rates, RateLock: &lock, ShowRates: &p.ShowRates,
-		Contract:      &p.Contract,
+		RateLimit: rateLimit(p.RateLimit), Contract: &p.Contract,
 		ControlKey:    said(string(p.ControlKey), string(partner.Off)),
 		INNCheck:      said(string(p.INNCheck), string(partner.Off)),
 		AccountPrefix: said(string(p.AccountPrefix), string(partner.Off)),
 		WidgetOrigins: &origins,
 	}
+}
+
+// The words of a limit that is no number.
+const (
+	limitUsual = "usual"
+	limitNone  = "none"
+)
+
+func parseRateLimit(text string) (int, error) {
+	switch text {
+	case limitUsual:
+		return 0, nil
+	case limitNone:
+		return partner.RateUnlimited, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > partner.RateLimitMax {
+		return 0, fault.New(fault.Invalid, "rate limit: want requests a second, 1 to %d, or %s, or %s", partner.RateLimitMax, limitUsual, limitNone)
+	}
+	return n, nil
+}
+
+func rateLimit(n int) *string {
+	text := strconv.Itoa(n)
+	switch n {
+	case 0:
+		text = limitUsual
+	case partner.RateUnlimited:
+		text = limitNone
+	}
+	return &text
 }
 
 // Empty reports whether nothing is to be changed.

@@ -3,9 +3,10 @@
 // package wire's business, what a request does is the engine's.
 //
 // A request passes its checks in a fixed order, so that two faults always give
-// the same answer: path, HTTP method, content encoding, size, project, its
-// keys, signature over the raw bytes, operation offered, idempotency headers,
-// body, engine. Nothing of a body is looked at before its signature holds.
+// the same answer: path, HTTP method, content encoding, refusals of the address,
+// size, project, its keys, signature over the raw bytes, rate of the project,
+// operation offered, idempotency headers, body, engine. Nothing of a body is
+// looked at before its signature holds.
 package api
 
 import (
@@ -56,7 +57,8 @@ type Options struct {
 	Log     *slog.Logger          // nil: nothing is logged
 	Metrics prometheus.Registerer // nil: nothing is registered
 	BodyMax int64                 // bytes; 0: BodyMaxDefault
-	Now     func() time.Time      // measures durations only; nil: time.Now
+	Now     func() time.Time      // measures durations and rates only; nil: time.Now
+	Limits  Limits
 }
 
 // Server answers the requests of partners. It is safe for concurrent use.
@@ -68,6 +70,7 @@ type Server struct {
 	bodyMax int64
 	now     func() time.Time
 	newID   func() string // of a request, for X-Request-Id and the log
+	gate    gate
 }
 
 // New returns a Server before an engine.
@@ -89,6 +92,7 @@ func New(engine Engine, opts Options) *Server {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.gate = newGate(opts.Limits, s.now)
 	s.routes = index(routes(engine))
 	return s
 }

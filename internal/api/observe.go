@@ -77,6 +77,9 @@ func (s *Server) observe(ctx context.Context, x *exchange, a payout.Answer, err 
 	if err != nil {
 		attrs = append(attrs, slog.String("code", string(fault.CodeOf(err))), slog.String("error", err.Error()))
 	}
+	if code := fault.CodeOf(err); err != nil && x.from.IsValid() && (code == fault.Unidentified || code == fault.Unauthenticated || code == fault.Throttled) {
+		attrs = append(attrs, slog.String("address", x.from.String()))
+	}
 	if len(x.warnings) > 0 {
 		attrs = append(attrs, slog.Any("warnings", x.warnings))
 	}

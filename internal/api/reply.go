@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/payout"
@@ -41,6 +42,8 @@ func (s *Server) refuse(w http.ResponseWriter, x *exchange, err error) int {
 		w.Header().Set("Allow", strings.Join(x.route.verbs, ", "))
 	case fault.Busy:
 		w.Header().Set("Retry-After", "1")
+	case fault.Throttled:
+		w.Header().Set("Retry-After", strconv.FormatInt(int64((x.wait+time.Second-1)/time.Second), 10))
 	}
 	status := statusOf(row)
 	write(w, x, status, wire.Error(row.Wire, textOf(err, row, x.id)))
@@ -62,7 +65,7 @@ func statusOf(row fault.Row) int {
 func textOf(err error, row fault.Row, request string) string {
 	e, _ := errors.AsType[*fault.Error](err)
 	switch {
-	case fault.CodeOf(err) == fault.Busy:
+	case fault.CodeOf(err) == fault.Busy, fault.CodeOf(err) == fault.Throttled:
 		return row.Text
 	case row.Wire == fault.Internal:
 		return "internal failure; request " + request

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -30,8 +31,10 @@ type exchange struct {
 	project  id.Project // "" until a known project was named
 	session  id.Session // 0 where none was named
 	warnings []string
-	stack    []byte // of a panic
-	status   int    // of the answer
+	from     netip.Addr    // whose address is limited; the zero Addr where none is
+	wait     time.Duration // with fault.Throttled
+	stack    []byte        // of a panic
+	status   int           // of the answer
 }
 
 // ServeHTTP answers one request: always JSON, never a redirect, and never a
@@ -65,6 +68,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, x *exchange) (a 
 	if err := plain(r.Header); err != nil {
 		return payout.Answer{}, err
 	}
+	if err := s.gate.admit(r, x); err != nil {
+		return payout.Answer{}, err
+	}
 
 	buffer := buffers.Get().(*[]byte)
 	defer release(buffer)
@@ -77,6 +83,10 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, x *exchange) (a 
 
 	project, err := s.identify(r.Header, body, x)
 	if err != nil {
+		s.gate.refused(x)
+		return payout.Answer{}, err
+	}
+	if err := s.gate.pass(project.Project, x); err != nil {
 		return payout.Answer{}, err
 	}
 	if x.route.op == "" {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -127,6 +128,7 @@ type fakeEngine struct {
 	err    error
 	panics any
 
+	asked    atomic.Int64 // for callers
 	mu       sync.Mutex
 	callers  map[id.Project]payout.Caller
 	sessions map[id.Session]*session.Session
@@ -169,6 +171,7 @@ func newFakeEngine() *fakeEngine {
 }
 
 func (e *fakeEngine) Caller(p id.Project) (payout.Caller, bool) {
+	e.asked.Add(1)
 	c, ok := e.callers[p]
 	return c, ok
 }

@@ -54,6 +54,10 @@ type Project struct {
 	// ShowRates adds exchange to payouts in foreign currency.
 	ShowRates bool `json:"show_rates,omitempty"`
 
+	// RateLimit is how many requests a second it may send, up to RateLimitMax; 0
+	// takes the server's, RateUnlimited is any number.
+	RateLimit int `json:"rate_limit,omitempty"`
+
 	// Contract is the number of the agreement with the partner, for reports.
 	Contract string `json:"contract,omitempty"`
 
@@ -117,6 +121,12 @@ const (
 	Off    Mode = "off"
 	Warn   Mode = "warn" // accept, and say so in the log
 	Reject Mode = "reject"
+)
+
+// Bounds of Project.RateLimit.
+const (
+	RateLimitMax  = 1_000_000
+	RateUnlimited = -1
 )
 
 // ConfirmTimeoutDefault is the reference's 240 minutes (core §6.3).
