@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -205,6 +204,7 @@ type server struct {
 	url    string // where partners find it, without a slash at the end
 	api    net.Listener
 	limits api.Limits
+	shown  *certificate   // nil without TLS
 	desks  net.Listener   // of the operator's commands
 	inbox  *sandbox.Inbox // nil without simulated rails
 
@@ -238,20 +238,25 @@ func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags
 	if s.limits, err = flags.limits(); err != nil {
 		return nil, err
 	}
-	if s.api, err = listen("--listen", flags.Listen, flags); err != nil {
+	if flags.TLSCert != "" {
+		if s.shown, err = loadCertificate(flags.TLSCert, flags.TLSKey); err != nil {
+			return nil, err
+		}
+	}
+	if s.api, err = listen("--listen", flags.Listen, s.shown); err != nil {
 		return nil, err
 	}
 	opened = append(opened, s.api)
 	s.url = address(s.api, flags.TLSCert != "")
 	if flags.WidgetListen != "" {
-		if s.widgets, err = listen("--widget-listen", flags.WidgetListen, flags); err != nil {
+		if s.widgets, err = listen("--widget-listen", flags.WidgetListen, s.shown); err != nil {
 			return nil, err
 		}
 		opened = append(opened, s.widgets)
 		s.widgetURL = address(s.widgets, flags.TLSCert != "")
 	}
 	if flags.ConsoleListen != "" && flags.does(roleConsole) {
-		if s.consoles, err = listen("--console-listen", flags.ConsoleListen, flags); err != nil {
+		if s.consoles, err = listen("--console-listen", flags.ConsoleListen, s.shown); err != nil {
 			return nil, err
 		}
 		opened = append(opened, s.consoles)
@@ -308,25 +313,19 @@ type closer func() error
 
 func (c closer) Close() error { return c() }
 
-// listen opens the listener of the address that a flag gave.
-func listen(flag, address string, flags serveFlags) (net.Listener, error) {
+// listen opens the listener of the address that a flag gave; without a
+// certificate it is plain.
+func listen(flag, address string, shown *certificate) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("%s is in use: take another address with %s, such as %s 127.0.0.1:0 for a free port", address, flag, flag)
 	case err != nil:
 		return nil, fmt.Errorf("%s %s: %w", flag, address, err)
-	case flags.TLSCert == "":
+	case shown == nil:
 		return l, nil
 	}
-	pair, err := tls.LoadX509KeyPair(flags.TLSCert, flags.TLSKey)
-	if err != nil {
-		_ = l.Close()
-		return nil, fmt.Errorf("--tls-cert and --tls-key: %w", err)
-	}
-	return tls.NewListener(l, &tls.Config{
-		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
-	}), nil
+	return shown.wrap(l), nil
 }
 
 // address is the URL of a listener; one on all interfaces is named by loopback.
@@ -346,7 +345,7 @@ func address(l net.Listener, secure bool) string {
 // ready, goes on serving for the drain delay, takes nothing in, lets requests
 // under way end, stops the workers, and lets go of the store last.
 func (s *server) run(ctx context.Context, ready func()) error {
-	partners := api.HTTPServer("", s.polite(s.front()))
+	partners := api.HTTPServer("", strict(s.polite(s.front())))
 	partners.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)
 	// Proving large books takes its time, so only the headers are bounded.
 	operators := &http.Server{Handler: s.backOffice(), ReadHeaderTimeout: 5 * time.Second}
@@ -369,15 +368,23 @@ func (s *server) run(ctx context.Context, ready func()) error {
 		s.ready.Store(true)
 		s.part("the engine", s.engine.Run(work))
 	}()
+	if s.shown != nil {
+		s.metrics.MustRegister(s.shown.metric())
+		looks := time.NewTicker(certificateLook)
+		defer looks.Stop()
+		go s.shown.watch(work, looks.C, s.log)
+	}
 	go func() { s.part("the API", partners.Serve(s.api)) }()
 	go func() { s.part("the admin socket", operators.Serve(s.desks)) }()
 	if s.widgets != nil {
 		people := widget.HTTPServer(s.forms)
+		people.Handler = strict(people.Handler)
 		servers = append(servers, people)
 		go func() { s.part("the widgets", people.Serve(s.widgets)) }()
 	}
 	if s.consoles != nil {
 		desks := console.HTTPServer(s.console)
+		desks.Handler = strict(desks.Handler)
 		servers = append(servers, desks)
 		go func() { s.part("the console", desks.Serve(s.consoles)) }()
 	}

@@ -69,7 +69,10 @@ func TestRefusalsOfAnAddress(t *testing.T) {
 				"a right request": nil,
 				"another's name":  func(r *http.Request) { r.Header.Set("X-Forwarded-For", "198.51.100.1") },
 				"and its letters": func(r *http.Request) { r.Header["x-forwarded-for"] = []string{"198.51.100.1"} },
-				"and its kin":     func(r *http.Request) { r.Header.Set("X-Real-IP", "198.51.100.1"); r.Header.Set("Forwarded", "for=198.51.100.1") },
+				"and its kin": func(r *http.Request) {
+					r.Header.Set("X-Real-IP", "198.51.100.1")
+					r.Header.Set("Forwarded", "for=198.51.100.1")
+				},
 				"another project": func(r *http.Request) {
 					r.Header.Set(sign.HeaderProject, "birch")
 					r.Header.Set(sign.HeaderSign, signed("birch", createBody))
