@@ -82,7 +82,7 @@ func (s *Store) alone(ctx context.Context, mode string, do func(*transaction, *b
 		return failed(err, "look for nodes at work with %s", s.name)
 	}
 	if leases > 0 {
-		return fault.New(fault.Busy, "%s is in use: nodes hold %d leases; stop them, and wait until the leases have ended, 10 seconds at most", s.name, leases)
+		return fault.New(fault.Busy, "%s is in use: nodes hold %d leases; stop them; a node that was killed holds some for 10 seconds, and its number for an hour", s.name, leases)
 	}
 	return do(t, of)
 }
