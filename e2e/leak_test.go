@@ -1,17 +1,28 @@
 package e2e
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
 	"database/sql"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -24,6 +35,7 @@ import (
 
 	"github.com/payoutd/payoutd/client"
 	"github.com/payoutd/payoutd/instrument"
+	"github.com/payoutd/payoutd/internal/store/postgres/pgtest"
 	"github.com/payoutd/payoutd/money"
 	"github.com/payoutd/payoutd/sign"
 )
@@ -56,22 +68,54 @@ var (
 	codeForms = []string{`"` + shortCode + `"`, "=" + shortCode + " ", `security_code":`, "security_code="}
 )
 
-// TestNoCardNumberLeaks pays by card in every way there is, good and bad, with
-// the log at its most talkative, and then looks for the numbers in everything
-// that the program has written, sent or shown.
-func TestNoCardNumberLeaks(t *testing.T) {
+// TestNothingLeaks pays by card in every way there is, good and bad, with the log
+// at its most talkative, and lets an operator look at everything. Then it looks
+// for card numbers, keys, passwords and tokens in everything that the program,
+// and the database for it, have written, sent or shown.
+func TestNothingLeaks(t *testing.T) {
 	t.Parallel()
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		leak(t, place{data: t.TempDir()}, nil)
+	})
+	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Parallel()
+		// It logs each statement with its parameters, as one that somebody debugs.
+		server := pgtest.Own(t, pgtest.Place{}, "log_statement=all", "log_parameter_max_length=-1", "log_connections=on")
+		url := strings.Replace(server.URL, "postgres@", "postgres:"+databasePassword+"@", 1)
+		leak(t, place{data: t.TempDir(), db: url}, server)
+	})
+}
+
+var moscow = time.FixedZone("MSK", 3*60*60)
+
+// Passwords that somebody types, and where.
+const (
+	databasePassword = "correct-horse-of-the-database"
+	operatorPassword = "correct horse of the operator"
+	mistypedPassword = "correct horse of the operatro"
+)
+
+func leak(t *testing.T, at place, database *pgtest.Server) {
 	began := time.Now()
-	data := t.TempDir()
-	talkative := []string{"--data", data, "--log-level", "debug"}
-	server := start(t, append([]string{"serve", "--sandbox-rails", "--listen", "127.0.0.1:0"}, talkative...)...)
+	data := at.data
+	fresh := map[string][sha256.Size]byte{} // of PostgreSQL, before there is anything of ours
+	if database != nil {
+		fresh = hashes(t, database.Folder())
+		run(t, "migrate", "--db", at.db)
+	}
+	talkative := at.flags("--log-level", "debug")
+	server := start(t, append([]string{
+		"serve", "--sandbox-rails", "--listen", "127.0.0.1:0", "--widget-listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0",
+	}, talkative...)...)
 	hooks := newReceiver(t, serverKey(t, data, serverRSA).Verify)
 
 	var found artefacts
 	key := newP256(t)
-	c := enrol(t, place{data: data}, server.url, "careful", hooks.url, key, nil, client.WithTrace(func(e client.Exchange) {
+	c := enrol(t, at, server.url, "careful", hooks.url, key, nil, client.WithTrace(func(e client.Exchange) {
 		found.add("an API answer", e.Response)
 	}))
+	secrets := keysOf(t, data)
 	var payers sync.WaitGroup
 	for _, number := range payable {
 		payers.Go(func() {
@@ -82,25 +126,47 @@ func TestNoCardNumberLeaks(t *testing.T) {
 	}
 	payers.Wait()
 	sendRefused(t, server.url, key, &found)
-	payFromShell(t, server.url, data, key, &found)
+	payFromShell(t, server.url, at, key, &found)
 	tokens := payByTokens(t, c, server.url, key, &found)
+	tokens = append(tokens, payInWidget(t, server, key, &found)...)
+	secrets = append(secrets, operate(t, server, at, &found)...)
 	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/sandbox/clock", "/sandbox/inbox", "/4242424242424242"} {
 		found.add("the page "+path, get(t, server.url+path))
 	}
 	for _, args := range [][]string{
-		{"check"}, {"check", "--json"}, {"token", "list", "careful"}, {"vault", "rotate"}, {"audit"}, {"project", "list"}, {"project", "show", "careful"}, {"project", "show", "careful", "--json"}, {"config"},
+		{"check"}, {"check", "--json"}, {"token", "list", "careful"}, {"vault", "state"}, {"vault", "rotate"}, {"audit"}, {"project", "list"}, {"project", "show", "careful"},
+		{"project", "show", "careful", "--json"}, {"config"}, {"operator", "list"}, {"report", "payouts", "careful", "--format", "csv", "--output", data},
+		{"report", "payouts", "careful", "--date", began.In(moscow).Format(time.DateOnly), "--format", "xlsx", "--output", data},
 	} {
-		found.add("payoutd "+strings.Join(args, " "), []byte(run(t, append(args, "--data", data)...)))
+		if database != nil && args[0] == "vault" {
+			continue // the key of several nodes is replaced by hand
+		}
+		found.add("payoutd "+strings.Join(args[:min(len(args), 2)], " "), []byte(run(t, at.flags(args...)...)))
 	}
+	secrets = append(secrets, keysOf(t, data)...) // those that have been made new
 	found.addFolder(t, "while it runs", data)
 	server.kill() // leaves the files as a power cut does
 	found.addFolder(t, "after a kill", data)
+	if database != nil {
+		found.add("what pg_dump writes", database.Dump(t))
+		database.Run(t, "CHECKPOINT")
+		found.addDatabase(t, database.Folder(), fresh)
+		// As an hour after the kill, for the copy.
+		database.Run(t, "UPDATE nodes SET lease = 0", "UPDATE tasks SET lease = 0", "UPDATE events SET lease = 0")
+	}
+	from := at.db
+	if from == "" {
+		from = "sqlite:" + filepath.Join(data, "payoutd.db")
+	}
+	found.add("payoutd copy", []byte(run(t, "copy", "--from", from, "--to", "sqlite:"+filepath.Join(data, "copied.db"), "--data", data)))
+	found.addFolder(t, "after a copy", data)
 	found.add("stdout", []byte(server.stdout.String()))
 	found.add("stderr", []byte(server.stderr.String()))
 
 	// The sandbox logs to a file. What it shows on the screen holds a published
 	// number on purpose, to be pasted into a shell.
-	sandbox := start(t, append([]string{"sandbox", "--listen", "127.0.0.1:0"}, talkative...)...)
+	there := place{data: data, db: "sqlite:" + filepath.Join(data, "copied.db")}
+	sandbox := start(t, there.flags("sandbox", "--listen", "127.0.0.1:0", "--log-level", "debug")...)
 	sandbox.says(t, "Ctrl-C ends the sandbox")
 	sandbox.stop(t)
 	found.addFolder(t, "after a sandbox", data)
@@ -108,9 +174,15 @@ func TestNoCardNumberLeaks(t *testing.T) {
 		found.add("a webhook", d.body)
 	}
 
-	s := newSearch(slices.Concat(payable, refusable, []string{longCode}), began)
+	secrets = append(secrets,
+		secret{"the password of the database", []byte(databasePassword), ""},
+		secret{"the operator's password", []byte(operatorPassword), ""},
+		secret{"a mistyped password", []byte(mistypedPassword), ""},
+		secret{"the partner's key", privateOf(t, key.PEM()), ""},
+	)
+	s := newSearch(slices.Concat(payable, refusable, []string{longCode}), secrets, began)
 	for _, a := range found.list {
-		for _, finding := range s.in(a.content) {
+		for _, finding := range s.in(a) {
 			t.Errorf("%s: %s", a.name, finding)
 		}
 	}
@@ -125,8 +197,8 @@ func TestNoCardNumberLeaks(t *testing.T) {
 		return
 	}
 	s.finds(t, found.list)
-	sealed(t, filepath.Join(data, "payoutd.db"), s)
-	t.Logf("%d numbers in %d forms looked for in %d artefacts", len(payable)+len(refusable)+1, len(disguises), len(found.list))
+	sealed(t, filepath.Join(data, "copied.db"), s)
+	t.Logf("%d numbers in %d forms and %d secrets looked for in %d artefacts, %d MB", len(s.numbers), len(disguises), len(secrets), len(found.list), found.bytes()>>20)
 }
 
 // payByCard pays a number through both ways into a session, with repeats and
@@ -231,7 +303,7 @@ func sendRefused(t *testing.T, url string, key sign.PrivateKey, found *artefacts
 }
 
 // payFromShell pays with the program's own command.
-func payFromShell(t *testing.T, url, data string, key sign.PrivateKey, found *artefacts) {
+func payFromShell(t *testing.T, url string, at place, key sign.PrivateKey, found *artefacts) {
 	t.Helper()
 	pem := writeFile(t, "private.pem", key.PEM())
 	for _, c := range []struct {
@@ -246,8 +318,8 @@ func payFromShell(t *testing.T, url, data string, key sign.PrivateKey, found *ar
 	} {
 		args := append([]string{
 			"payout", "create", "--card", c.number, "--amount", "150.00", "--name", "Marina Sokolova",
-			"--project", "careful", "--key", pem, "--url", url, "--data", data, "--log-level", "debug",
-		}, c.flags...)
+			"--project", "careful", "--key", pem, "--url", url, "--log-level", "debug",
+		}, at.flags(c.flags...)...)
 		cmd := exec.Command(payoutd, args...)
 		cmd.Env = environ()
 		out, err := cmd.CombinedOutput()
@@ -356,9 +428,192 @@ func sealed(t *testing.T, database string, s *search) {
 	}
 }
 
+// payInWidget enters numbers in the form of the widgets, as a browser does, and
+// returns the tokens that the form was opened by.
+func payInWidget(t *testing.T, server *process, key sign.PrivateKey, found *artefacts) (tokens []string) {
+	t.Helper()
+	m := regexp.MustCompile(`the widgets are on (http://\S+)`).FindStringSubmatch(server.says(t, "the widgets are on "))
+	for _, number := range slices.Concat(payable[:3], refusable[:3]) {
+		body := `{"tokenize_widget":{"access":true}}`
+		signature, err := key.Sign([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.url+"/api/v1/token", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set(sign.HeaderProject, "careful")
+		r.Header.Set(sign.HeaderSign, signature)
+		_, answer := exchange(t, r)
+		token := tokenForm.FindString(string(answer))
+		tokens = append(tokens, token)
+		found.add(tokenAnswer, get(t, m[1]+"/frame?widget=card&token="+token)) // the page bears it
+		r, err = http.NewRequestWithContext(t.Context(), http.MethodPost, m[1]+"/v1/card", strings.NewReader(`{"public_token":"`+token+`","number":"`+number+`"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		status, answer := exchange(t, r)
+		if right := slices.Contains(payable, number); right != (status == http.StatusOK) {
+			t.Errorf("%s in the widget: HTTP %d, %s", number, status, answer)
+		}
+		found.add("an answer of the widget", answer)
+	}
+	return tokens
+}
+
+// operate logs in to the console and looks at every page there is, and returns
+// what only the operator may have.
+func operate(t *testing.T, server *process, at place, found *artefacts) []secret {
+	t.Helper()
+	made := run(t, at.flags("operator", "add", "anna", "--role", "viewer")...)
+	found.add("payoutd operator add", []byte(made))
+	anna := regexp.MustCompile(`password: (\S+)`).FindStringSubmatch(made)[1]
+	add := exec.Command(payoutd, at.flags("operator", "add", "boris", "--role", "admin", "--password-stdin")...)
+	add.Env, add.Stdin = environ(), strings.NewReader(operatorPassword+"\n")
+	if out, err := add.CombinedOutput(); err != nil {
+		t.Fatalf("operator add: %v\n%s", err, out)
+	}
+	m := regexp.MustCompile(`the console is on (http://\S+?)/console/`).FindStringSubmatch(server.says(t, "the console is on "))
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar}
+	visit := func(r *http.Request) (int, []byte) {
+		t.Helper()
+		answer, err := browser.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		page, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found.add("a page of the console", page)
+		return answer.StatusCode, page
+	}
+	for password, status := range map[string]int{mistypedPassword: 401, operatorPassword: 200} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, m[1]+"/console/login", strings.NewReader(url.Values{"name": {"boris"}, "password": {password}}.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if got, page := visit(r); got != status {
+			t.Fatalf("login: HTTP %d, want %d\n%s", got, status, page)
+		}
+	}
+	// A number that an operator looks for is on his own screen alone.
+	_ = get(t, m[1]+"/console/payouts?project=careful&id="+payable[0])
+	link := regexp.MustCompile(`href="(/console/[^"]+)"`)
+	day := time.Now().In(moscow).Format(time.DateOnly)
+	todo := []string{"/console/payouts", "/console/payouts?project=careful", "/console/balances", "/console/alarms", "/console/audit", "/console/operators", "/console/reports?project=careful&day=" + day}
+	seen := map[string]bool{}
+	sessions := 0
+	for len(todo) > 0 && len(seen) < 120 {
+		path := todo[0]
+		todo = todo[1:]
+		if seen[path] {
+			continue
+		}
+		seen[path] = true
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, m[1]+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, page := visit(r)
+		if status != http.StatusOK {
+			t.Errorf("%s: HTTP %d", path, status)
+		}
+		if sessionForm.MatchString(path) {
+			sessions++
+		}
+		for _, next := range link.FindAllSubmatch(page, -1) {
+			todo = append(todo, html.UnescapeString(string(next[1])))
+		}
+	}
+	if sessions < len(payable) {
+		t.Errorf("%d sessions were looked at of %d pages", sessions, len(seen))
+	}
+	secrets := []secret{{"a password that was made", []byte(anna), "payoutd operator add"}}
+	root, err := url.Parse(m[1] + "/console/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range jar.Cookies(root) {
+		if len(c.Value) > 16 { // the login; the language is no secret
+			secrets = append(secrets, secret{"the operator's login", []byte(c.Value), ""})
+		}
+	}
+	if len(secrets) != 2 {
+		t.Errorf("the login is in none of the cookies %v", jar.Cookies(root))
+	}
+	return secrets
+}
+
+// secret is what stands in no artefact, but for one on purpose.
+type secret struct {
+	name    string
+	content []byte
+	in      string // how the name of the artefact begins that may hold it; "" for none
+}
+
+// keysOf reads the keys that an installation keeps in its folder.
+func keysOf(t *testing.T, data string) (all []secret) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(data, "*.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if content := readFile(t, f); bytes.Contains(content, []byte("PRIVATE KEY")) {
+			all = append(all, secret{"the key in " + filepath.Base(f), privateOf(t, content), "the file " + filepath.Base(f)})
+		}
+	}
+	values := regexp.MustCompile(`"value": *"([^"]+)"`).FindAllSubmatch(readFile(t, filepath.Join(data, "vault.key")), -1)
+	for _, v := range values {
+		b, err := base64.StdEncoding.DecodeString(string(v[1]))
+		if err != nil || len(b) < 32 {
+			t.Fatalf("a key of the vault: %d bytes, error %v", len(b), err)
+		}
+		// Ahead of the 32 bytes of the key is what kind it is of.
+		all = append(all, secret{"a key of the vault", b[len(b)-32:], "the file vault.key"})
+	}
+	if len(files) < 2 || len(values) < 2 {
+		t.Fatalf("%d files with keys, %d keys of the vault", len(files), len(values))
+	}
+	return all
+}
+
+// privateOf is the part of a private key in PEM that nobody else knows.
+func privateOf(t *testing.T, text []byte) []byte {
+	t.Helper()
+	block, _ := pem.Decode(text)
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch key := key.(type) {
+	case *ecdsa.PrivateKey:
+		b, err := key.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	case *rsa.PrivateKey:
+		return key.Primes[0].Bytes()
+	}
+	t.Fatalf("a key of type %T", key)
+	return nil
+}
+
 // artefact is something that the program has written, sent or shown.
 type artefact struct {
 	name    string
+	kind    string // what it is like; the search is tried on one of each
 	content []byte
 }
 
@@ -368,10 +623,75 @@ type artefacts struct {
 	list []artefact
 }
 
-func (a *artefacts) add(name string, content []byte) {
+func (a *artefacts) add(name string, content []byte) { a.addAs(name, name, content) }
+
+// addAs adds what is in it as well, if it is packed: an XLSX is a ZIP.
+func (a *artefacts) addAs(name, kind string, content []byte) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.list = append(a.list, artefact{name, bytes.Clone(content)})
+	a.list = append(a.list, artefact{name, kind, bytes.Clone(content)})
+	a.mu.Unlock()
+	if packed, err := zip.NewReader(bytes.NewReader(content), int64(len(content))); err == nil {
+		for _, f := range packed.File {
+			if part, err := fs.ReadFile(packed, f.Name); err == nil {
+				a.add(name+", "+f.Name, part)
+			}
+		}
+	}
+}
+
+// bytes is the size of all.
+func (a *artefacts) bytes() (n int) {
+	for _, one := range a.list {
+		n += len(one.content)
+	}
+	return n
+}
+
+// addDatabase adds the files of PostgreSQL that are not as they were.
+func (a *artefacts) addDatabase(t *testing.T, dir string, before map[string][sha256.Size]byte) {
+	t.Helper()
+	kinds := map[string]bool{}
+	for path, hash := range hashes(t, dir) {
+		if before[path] == hash {
+			continue
+		}
+		kind := "a table of PostgreSQL"
+		switch {
+		case strings.Contains(path, "pg_wal"):
+			kind = "the write-ahead log of PostgreSQL"
+		case filepath.Base(path) == "log":
+			kind = "the log of PostgreSQL"
+		}
+		kinds[kind] = true
+		a.addAs(kind+": "+path, kind, readFile(t, path))
+	}
+	if len(kinds) != 3 {
+		t.Errorf("of PostgreSQL only %v were found", slices.Collect(maps.Keys(kinds)))
+	}
+}
+
+// hashes is of every file below dir.
+func hashes(t *testing.T, dir string) map[string][sha256.Size]byte {
+	t.Helper()
+	all := map[string][sha256.Size]byte{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil // gone meanwhile
+		case err != nil || !d.Type().IsRegular():
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		all[path] = sha256.Sum256(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // addFolder adds every file below dir.
@@ -454,15 +774,41 @@ func inBase64(number string) [][]byte {
 // search knows what to look for.
 type search struct {
 	numbers []string
+	secrets []secret
 	began   time.Time
 }
 
-func newSearch(numbers []string, began time.Time) *search { return &search{numbers, began} }
+func newSearch(numbers []string, secrets []secret, began time.Time) *search {
+	return &search{numbers, secrets, began}
+}
 
-// in names every number that stands in b in whatever form, and everything that
-// looks like a card number.
-func (s *search) in(b []byte) []string {
+// forms are those in which a secret could stand somewhere.
+func (s *secret) forms() [][]byte {
+	reversed := slices.Clone(s.content)
+	slices.Reverse(reversed)
+	hexed := hex.EncodeToString(s.content)
+	forms := [][]byte{s.content, reversed, []byte(hexed), []byte(strings.ToUpper(hexed))}
+	for _, b := range inBase64(string(s.content)) {
+		forms = append(forms, b, []byte(strings.NewReplacer("+", "-", "/", "_").Replace(string(b))))
+	}
+	return forms
+}
+
+// in names every number and secret that stands in an artefact in whatever form,
+// and everything that looks like a card number.
+func (s *search) in(a artefact) []string {
 	var findings []string
+	b := a.content
+	for _, one := range s.secrets {
+		if one.in != "" && strings.HasPrefix(a.name, one.in) {
+			continue
+		}
+		for _, form := range one.forms() {
+			if at := bytes.Index(b, form); at >= 0 {
+				findings = append(findings, fmt.Sprintf("%s at byte %d", one.name, at))
+			}
+		}
+	}
 	for _, number := range s.numbers {
 		for _, d := range disguises {
 			for _, form := range d.of(number) {
@@ -515,15 +861,24 @@ func (s *search) finds(t *testing.T, list []artefact) {
 	t.Helper()
 	planted := map[string]bool{}
 	for _, a := range list {
-		if planted[a.name] {
+		if planted[a.kind] {
 			continue
 		}
-		planted[a.name] = true
-		middle := len(a.content) / 2
+		planted[a.kind] = true
+		content := a.content[:min(len(a.content), 16<<10)]
+		middle := len(content) / 2
 		plant := func(what string, form []byte) {
 			// A blank before it, so that it does not run on from other digits.
-			if len(s.in(slices.Concat(a.content[:middle], []byte(" "), form, a.content[middle:]))) == 0 {
+			if len(s.in(artefact{a.name, a.kind, slices.Concat(content[:middle], []byte(" "), form, content[middle:])})) == 0 {
 				t.Errorf("%s: planted as %s and not found", a.name, what)
+			}
+		}
+		for _, one := range s.secrets {
+			if one.in != "" && strings.HasPrefix(a.name, one.in) {
+				continue
+			}
+			for _, form := range one.forms() {
+				plant(one.name, form)
 			}
 		}
 		for _, d := range disguises {

@@ -128,6 +128,21 @@ const ownKeeper = `exec 3<&0
 (read -r _; kill -QUIT $server) <&3 >/dev/null 2>&1 & watch=$!
 wait $server; kill $watch 2>/dev/null`
 
+// Folder is where all is that the server writes, its log among it.
+func (s *Server) Folder() string { return s.dir }
+
+// Dump is what pg_dump writes of the database.
+func (s *Server) Dump(t testing.TB) []byte {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(s.bin, "pg_dump"), s.URL)
+	cmd.Dir, cmd.SysProcAttr = s.dir, s.as
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("pg_dump: %v", err)
+	}
+	return out
+}
+
 // Start starts the server, unless it runs, and waits until it answers.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
