@@ -55,6 +55,10 @@ build: ## Build the one binary, bin/payoutd
 build-openssl: ## Build bin/payoutd-openssl, which signs RSA three times faster; needs gcc and libssl-dev
 	CGO_ENABLED=1 go build -trimpath -tags $(OPENSSL_TAGS) -o bin/payoutd-openssl ./cmd/payoutd
 
+.PHONY: reproducible
+reproducible: ## Build the last commit twice, in two folders, and want the same bytes
+	@scripts/reproducible.sh
+
 .PHONY: run
 run: build ## Run the sandbox; ARGS='--listen 127.0.0.1:9000' for other settings
 	exec bin/payoutd sandbox $(ARGS)
