@@ -43,7 +43,7 @@ func (s *Server) refuse(w http.ResponseWriter, x *exchange, err error) int {
 	case fault.Busy:
 		w.Header().Set("Retry-After", "1")
 	case fault.Throttled:
-		w.Header().Set("Retry-After", strconv.FormatInt(int64((x.wait+time.Second-1)/time.Second), 10))
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(max((x.wait+time.Second-1)/time.Second, 1)), 10))
 	}
 	status := statusOf(row)
 	write(w, x, status, wire.Error(row.Wire, textOf(err, row, x.id)))

@@ -55,7 +55,7 @@ func TestEveryCodeHasItsStatus(t *testing.T) {
 			}
 			text := wantRefused(t, w, status, row.Wire)
 			switch {
-			case code == fault.Busy:
+			case code == fault.Busy, code == fault.Throttled:
 				if w.Header().Get("Retry-After") != "1" || text != row.Text {
 					t.Errorf("Retry-After %q, text %q; want 1 and %q", w.Header().Get("Retry-After"), text, row.Text)
 				}

@@ -123,6 +123,29 @@ func TestCaller(t *testing.T) {
 	}
 }
 
+// FuzzCaller reads whom callers claim to be: whatever is claimed, a stranger is
+// who he is, and one behind a proxy is the last that it names.
+func FuzzCaller(f *testing.F) {
+	f.Add("198.51.100.1", "10.1.1.1, me", "203.0.113.9")
+	f.Add("::ffff:10.1.1.1", "fe80::1%eth0, ,,", "")
+	f.Add("[2001:db8::1]:443", "unknown", "_hidden")
+	proxies := Proxies{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
+	f.Fuzz(func(t *testing.T, first, second, last string) {
+		r := &http.Request{Header: http.Header{"X-Forwarded-For": {first, second}, "X-Real-Ip": {last}}, RemoteAddr: "203.0.113.7:1"}
+		if got := Key(proxies.Caller(r)); got != "203.0.113.7" {
+			t.Errorf("a stranger is taken for %s", got)
+		}
+		r.RemoteAddr = "10.1.1.1:1"
+		if got := proxies.Caller(r); !got.IsValid() || got.Is4In6() || Key(got) == "" {
+			t.Errorf("behind a proxy: %s", got)
+		}
+		r.Header["X-Forwarded-For"] = []string{first, second, "198.51.100.1"} // as the proxy appends it
+		if got := Key(proxies.Caller(r)); got != "198.51.100.1" {
+			t.Errorf("the proxy's word is taken for %s", got)
+		}
+	})
+}
+
 func BenchmarkTake(b *testing.B) {
 	l := New(time.Now)
 	rate := Rate{Burst: 1 << 30, Every: time.Nanosecond}

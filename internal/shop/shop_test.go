@@ -192,8 +192,13 @@ func listen(t *testing.T, url, last string) <-chan event {
 		for lines.Scan() {
 			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
 				var e event
-				if json.Unmarshal([]byte(data), &e) == nil {
-					found <- e
+				if json.Unmarshal([]byte(data), &e) != nil {
+					continue
+				}
+				select {
+				case found <- e:
+				case <-ctx.Done():
+					return
 				}
 			}
 		}
