@@ -134,8 +134,19 @@ func leak(t *testing.T, at place, database *pgtest.Server) {
 		found.add("the page "+path, get(t, server.url+path))
 	}
 	for _, args := range [][]string{
-		{"check"}, {"check", "--json"}, {"token", "list", "careful"}, {"vault", "state"}, {"vault", "rotate"}, {"audit"}, {"project", "list"}, {"project", "show", "careful"},
-		{"project", "show", "careful", "--json"}, {"config"}, {"operator", "list"}, {"report", "payouts", "careful", "--format", "csv", "--output", data},
+		{"check"},
+		{"check", "--json"},
+		{"token", "list", "careful"},
+		{"vault", "state"},
+		{"vault", "rotate"},
+		{"audit"},
+		{"project", "list"},
+		{"project", "show", "careful"},
+		{"project", "show", "careful", "--json"},
+		{"config"},
+		{"operator", "list"},
+		{"alarms"},
+		{"report", "payouts", "careful", "--format", "csv", "--output", data},
 		{"report", "payouts", "careful", "--date", began.In(moscow).Format(time.DateOnly), "--format", "xlsx", "--output", data},
 	} {
 		if database != nil && args[0] == "vault" {

@@ -89,7 +89,8 @@ func TestHandshakes(t *testing.T) {
 		}
 		sound := strings.HasPrefix(s.Name, "TLS_ECDHE_") && (strings.Contains(s.Name, "_GCM_") || strings.Contains(s.Name, "_CHACHA20_"))
 		clients = append(clients, client{
-			s.Name, tls.VersionTLS12, tls.VersionTLS12, []uint16{s.ID},
+			s.Name, tls.VersionTLS12, tls.VersionTLS12,
+			[]uint16{s.ID},
 			sound && strings.Contains(s.Name, "_ECDSA_"), sound && strings.Contains(s.Name, "_ECDHE_RSA_"),
 		})
 	}

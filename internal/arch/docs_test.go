@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -34,9 +35,16 @@ func TestSecurityDocumentNamesTests(t *testing.T) {
 			t.Errorf("%s is no test", m[1])
 		}
 	}
+	rows := map[string]bool{}
 	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z/]+)` \\| `(Fuzz[A-Za-z]+)` ").FindAllStringSubmatch(string(text), -1) {
+		rows[m[1]+" "+m[2]] = true
 		if !fuzzed[m[1]+" "+m[2]] {
 			t.Errorf("%s has no %s", m[1], m[2])
+		}
+	}
+	for target := range fuzzed {
+		if _, name, _ := strings.Cut(target, " "); strings.HasPrefix(name, "Fuzz") && !rows[target] {
+			t.Errorf("the target %s has no row", target)
 		}
 	}
 }
