@@ -27,6 +27,7 @@ import (
 
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/limit"
 	"github.com/payoutd/payoutd/internal/sandbox"
 	"github.com/payoutd/payoutd/internal/widget"
 	"github.com/payoutd/payoutd/money"
@@ -113,7 +114,7 @@ func TestWidgets(t *testing.T) {
 	log := &syncBuffer{}
 	server := widget.New(desk, widget.Options{
 		Log:      slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		PerToken: widget.Rate{Burst: 30, Every: time.Minute}, PerAddress: widget.Rate{Burst: 10000, Every: time.Millisecond},
+		PerToken: limit.Rate{Burst: 30, Every: time.Minute}, PerAddress: limit.Rate{Burst: 10000, Every: time.Millisecond},
 	})
 	home := httptest.NewServer(server)
 	defer home.Close()
