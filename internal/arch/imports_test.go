@@ -91,8 +91,10 @@ var mayImport = map[string][]string{
 	// The world outside, simulated: it knows nothing of what asks it.
 	"internal/sandbox": {"instrument", "internal/fault", "internal/id", "internal/rate", "money", "rail", "rail/statement", "sign", "tax"},
 
-	// Tests alone, with a world around the whole engine.
+	// Tests alone: a world around the whole engine, and what tests of the engine
+	// and of real processes share.
 	"internal/simulation": {},
+	"internal/history":    {},
 
 	// Only the binary chooses engines, connectors and settings.
 	"cmd/payoutd": {all},
@@ -118,7 +120,7 @@ var (
 // in docs/adr.
 var mayUse = map[string][]string{
 	"code.dny.dev/ssrf":                   {"internal/webhook"},
-	"github.com/anishathalye/porcupine":   {},
+	"github.com/anishathalye/porcupine":   {"internal/history"},
 	"github.com/alecthomas/kong":          {"cmd/payoutd"},
 	"github.com/go-json-experiment/json":  {"internal/store/codec", "internal/wire"},
 	"github.com/jackc/pgx/v5":             {"internal/store/postgres", "internal/store/postgres/pgtest"},
