@@ -16,7 +16,8 @@ GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 # What may be set from outside, as in `make kill-test KILLS=1000`: how long
 # `make fuzz` tries each target and how many inputs it keeps, how often the
 # end-to-end tests kill the server and how often they break what it stands on, how
-# many receivers of webhooks never answer there, which benchmarks run, and what
+# many receivers of webhooks never answer there, how many histories of answers are
+# recorded there and which kept one is judged again, which benchmarks run, and what
 # follows `payoutd sandbox` or `payoutd bench`;
 # for `make goals` how long each load lasts, which goals, and how much history.
 FUZZ_SECONDS ?= 30
@@ -24,6 +25,8 @@ FUZZ_KEEP    ?= 0
 KILLS        ?= 50
 DRILLS       ?= 1
 HANGING      ?= 300
+HISTORIES    ?= 12
+HISTORY      ?=
 BENCH        ?= .
 ARGS         ?=
 SECONDS_EACH ?= 10
@@ -130,7 +133,7 @@ fuzz: ## Fuzz each target for FUZZ_SECONDS=30; FUZZ_KEEP=12 keeps so many of the
 .PHONY: e2e
 e2e: ## End-to-end scripts and kill tests against the built binary, KILLS=50
 	@echo '== end-to-end tests, $(KILLS) kills'
-	@KILLS=$(KILLS) DRILLS=$(DRILLS) HANGING=$(HANGING) go test -count=1 -timeout 15m -parallel 4 ./e2e/...
+	@KILLS=$(KILLS) DRILLS=$(DRILLS) HANGING=$(HANGING) HISTORIES=$(HISTORIES) go test -count=1 -timeout 15m -parallel 4 ./e2e/...
 
 .PHONY: browser
 browser: ## The widgets in a real browser; pictures of them land in build/screenshots
@@ -144,6 +147,11 @@ kill-test: ## Kill tests alone; the long form before a release is KILLS=1000
 .PHONY: drills
 drills: ## Break the database, the connection, the disk and receivers under load; the long form is DRILLS=20 HANGING=10000
 	@DRILLS=$(DRILLS) HANGING=$(HANGING) go test -count=1 -timeout 0 -parallel 4 -run Drill -v ./e2e/
+
+.PHONY: histories
+histories: ## Record answers of nodes that are killed and cut off, and find an order that explains them, HISTORIES=1000; HISTORY=file judges a kept one
+	@if [ -n '$(HISTORY)' ]; then HISTORY='$(abspath $(HISTORY))' go test -count=1 -v -run TestKeptHistory ./internal/history; \
+	else HISTORIES=$(HISTORIES) go test -count=1 -timeout 0 -run 'TestHistories|TestLies' -v ./e2e/; fi
 
 .PHONY: bench
 bench: ## Benchmarks of the packages, BENCH=regular-expression

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"sync"
@@ -131,6 +132,17 @@ func (l *link) cut(down bool) {
 	l.down = down
 	for w := range l.wires {
 		w.cut()
+	}
+}
+
+// cutSome resets about half of the connections.
+func (l *link) cutSome() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for w := range l.wires {
+		if rand.IntN(2) == 0 {
+			w.cut()
+		}
 	}
 }
 
