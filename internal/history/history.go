@@ -146,23 +146,19 @@ func operations(requests []Request) []porcupine.Operation {
 //   - of those that were lost, the first that was sent: at most one of them has
 //     done anything, and it may have been that one.
 //
-// What was not done needs no place in any order.
+// What was not done needs no place in any order, and neither does a look
+// without an answer.
 func thin(requests []Request) []Request {
-	type alike struct {
-		ask  Ask
-		told Answer
-	}
-	best := map[alike]int{} // in kept
+	best := map[kin]int{} // in kept
 	var kept []Request
 	for _, r := range requests {
-		if r.Answer.Kind == Undone {
+		if r.Answer.Kind == Undone || r.Answer.Kind == Lost && r.Ask.Do == Look {
 			continue
 		}
-		k := alike{r.Ask, r.Answer}
-		i, found := best[k]
+		i, found := best[r.kin()]
 		switch {
 		case !found || r.changes():
-			best[k] = len(kept)
+			best[r.kin()] = len(kept)
 			kept = append(kept, r)
 		case r.Answer.Kind == Lost && r.From < kept[i].From,
 			r.Answer.Kind != Lost && r.before() && r.From > kept[i].From,
@@ -171,6 +167,27 @@ func thin(requests []Request) []Request {
 		}
 	}
 	return kept
+}
+
+// kin is what an answer says, whoever gets it: those of the same kin are right
+// in the same states, and do the same.
+type kin struct {
+	ask  Ask
+	told Answer
+}
+
+func (r *Request) kin() kin {
+	k := kin{r.Ask, r.Answer}
+	switch {
+	case r.Ask.Do == Look:
+	case r.Answer.Kind == Wrong && r.Ask.Do != Init: // whatever was decided
+		k.ask.Do, k.ask.Replay = "", false
+	case r.Answer.Kind == Taken && !r.Ask.Replay: // whatever it was used for
+		k.ask.Do, k.ask.Body = "", 0
+	case r.Answer.Kind == Lost: // what it did does not tell that it was ready to be a repeat
+		k.ask.Replay = false
+	}
+	return k
 }
 
 // changes reports whether the request is the one that made the change, as its
