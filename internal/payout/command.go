@@ -334,7 +334,10 @@ func (x *expire) decide(t *tx) (Answer, error) {
 }
 
 // intent promises a payment that could not be promised when it was confirmed.
-type intent struct{ errand }
+type intent struct {
+	errand
+	at time.Time // set by decide: when it was promised
+}
 
 // reads names no book: a promise books nothing and tells the partner nothing.
 func (n *intent) reads(names *store.Reads) {
@@ -352,6 +355,7 @@ func (n *intent) decide(t *tx) (Answer, error) {
 	if err := t.promise(s, p, n.project); err != nil {
 		return Answer{}, err
 	}
+	n.at = p.SentAt
 	t.reschedule(s, p, store.TaskSend, 0, t.firstDue(p, n.project))
 	t.put(s)
 	return Answer{}, nil
@@ -426,12 +430,13 @@ type outcome struct {
 	// asked is when the question was put to which this is the answer; zero if
 	// the rail was not asked.
 	asked time.Time
-	// again is set by decide: the same reference must be sent again.
-	again bool
+	// again is set by decide: the same reference must be sent again, and when that
+	// was promised; zero if it must not.
+	again time.Time
 }
 
 func (o *outcome) decide(t *tx) (Answer, error) {
-	o.again = false
+	o.again = time.Time{}
 	s, p, err := o.payout(t, false)
 	if err != nil {
 		return Answer{}, err
@@ -535,7 +540,7 @@ func (o *outcome) open(t *tx, s *session.Session, p *session.Payout) error {
 	}
 	if p.NeverSeen >= neverSeenMin {
 		p.NeverSeen, p.Attempt, p.SentAt = 0, p.Attempt+1, t.now
-		o.again = true
+		o.again = p.SentAt
 		if err := t.step(s, p, session.Resend, o.project, nil); err != nil {
 			return err
 		}

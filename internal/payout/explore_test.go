@@ -366,7 +366,7 @@ func (x *explorer) work(s *scene, task store.Task, add func(string, *scene)) {
 		case store.TaskExpire:
 			ready("expired", &expire{with})
 		case store.TaskSend:
-			ready("intent", &intent{with})
+			ready("intent", &intent{errand: with})
 			ready("impossible", &abort{errand: with, code: fault.RoutingInternal})
 		case store.TaskQuery:
 			if x.silent {
@@ -439,10 +439,10 @@ func (x *explorer) deliver(s *scene, i int, r report, add func(string, *scene)) 
 	}
 	switch c := r.command.(type) {
 	case *intent:
-		to.promised(promise{r.task, s.now.Add(x.window / 2), true})
+		to.promised(promise{r.task, c.at.Add(x.window / 2), true})
 	case *outcome:
-		if c.again {
-			to.promised(promise{r.task, s.now.Add(x.window / 2), true})
+		if !c.again.IsZero() {
+			to.promised(promise{r.task, c.again.Add(x.window / 2), true})
 		}
 	}
 	add("committed: "+r.name, to)

@@ -247,6 +247,107 @@ func TestResendAfterTheWindow(t *testing.T) {
 	l.clean()
 }
 
+// The rail's window runs from the moment a payment was promised. Where the
+// commit of the promise took so long that the rail's deadline has passed, the
+// rail is not called any more: it might pay when others take the window for
+// closed.
+func TestNoCallAfterASlowCommit(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		slow int // the promise whose commit is slow
+	}{
+		{"of the first promise", 1},
+		{"of the promise to send again", 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLab(t)
+			card := l.rails[instrument.KindCard]
+			card.terms = rail.Terms{SendDeadline: 10 * time.Second, Visibility: time.Minute}
+			slow := &slowPromise{clock: l.clock, left: c.slow}
+			sends := 0
+			card.send = func(context.Context, rail.Order, rail.Opener) (rail.Outcome, error) {
+				if late := l.clock.Now().Sub(slow.promised()); late >= card.terms.SendDeadline {
+					t.Errorf("sent %s after it was promised", late)
+				}
+				if sends++; sends < c.slow {
+					return rail.Outcome{}, errNoAnswer
+				}
+				return rail.Outcome{Status: rail.Succeeded}, nil
+			}
+			l.start()
+			s := l.init(cardBody(100))
+			l.receive(session.ReadyToConfirm, s)
+			l.close()
+			l.wrap = func(s store.Store) store.Store {
+				slow.Store = s
+				return slow
+			}
+			l.open()
+			if err := l.confirm(s); err != nil { // nobody works, so that the promise is a commit of its own
+				t.Fatal(err)
+			}
+			l.start()
+			if c.slow > 1 {
+				l.until(s, session.Unclear)
+				l.advance(2 * time.Minute)
+			}
+			l.receive(session.PaymentFinished, s)
+			if got := l.session(s).State; got != session.Paid || sends != c.slow {
+				t.Errorf("%s, sent %d times, want %d", got, sends, c.slow)
+			}
+			if slow.left > 0 {
+				t.Errorf("%d promises were not made", slow.left)
+			}
+			l.clean()
+		})
+	}
+}
+
+// slowPromise is a store where the commit of one promise, of those to come,
+// takes an hour of the product's clock.
+type slowPromise struct {
+	store.Store
+	clock *testClock
+	mu    sync.Mutex
+	left  int
+	at    time.Time // of the last promise
+}
+
+func (s *slowPromise) promised() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at
+}
+
+func (s *slowPromise) Commit(ctx context.Context, reads store.Reads, decide func(*store.Rows) (*store.Changes, error)) error {
+	var promises bool
+	err := s.Store.Commit(ctx, reads, func(rows *store.Rows) (*store.Changes, error) {
+		changes, err := decide(rows)
+		promises = false
+		if err == nil {
+			for _, made := range changes.Sessions {
+				for i := range made.Payouts {
+					p := &made.Payouts[i]
+					if p.State == session.Sent && !p.SentAt.Equal(s.promised()) {
+						s.mu.Lock()
+						s.at, promises = p.SentAt, true
+						s.mu.Unlock()
+					}
+				}
+			}
+		}
+		return changes, err
+	})
+	if promises {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.left--; s.left == 0 {
+			s.clock.advance(time.Hour)
+		}
+	}
+	return err
+}
+
 // An accepted payment is not unclear: the rail is asked for the final answer.
 func TestAcceptedThenFinal(t *testing.T) {
 	l := newLab(t)

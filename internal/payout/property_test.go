@@ -212,7 +212,7 @@ func (m *model) command(rt *rapid.T) command {
 	case "expire":
 		return &expire{w}
 	case "intent":
-		return &intent{w}
+		return &intent{errand: w}
 	case "abort":
 		return &abort{errand: w, code: fault.RoutingInternal}
 	}

@@ -415,7 +415,7 @@ func TestQuotesLoseNothing(t *testing.T) {
 				case session.Awaiting:
 					do(rt, &expire{with})
 				case session.Confirmed:
-					do(rt, &intent{with})
+					do(rt, &intent{errand: with})
 				case session.Sent, session.Unclear:
 					do(rt, &outcome{errand: with, asked: e.now(), says: rail.Outcome{
 						Status: rapid.SampledFrom([]rail.Status{rail.Unknown, rail.Succeeded, rail.Failed}).Draw(rt, "status"), Code: rail.IssuerDeclined,

@@ -202,7 +202,7 @@ func (m *receiptModel) do(ctx context.Context, task store.Task) {
 	case store.TaskCheck:
 		err = w.check(ctx, with, p)
 	case store.TaskSend:
-		err = w.report(ctx, &intent{with})
+		err = w.report(ctx, &intent{errand: with})
 	case store.TaskQuery:
 		says := rail.Succeeded
 		if m.kill != nil {

@@ -403,11 +403,14 @@ func (w *taskWorker) send(ctx context.Context, with errand, p *session.Payout) e
 	if _, err := w.order(ctx, p); err != nil {
 		return err
 	}
-	if err := w.report(ctx, &intent{with}); err != nil {
+	promised := &intent{errand: with}
+	if err := w.report(ctx, promised); err != nil {
 		return err
 	}
-	return w.call(ctx, with, p, moves, w.now().Add(moves.Terms().SendDeadline))
+	return w.call(ctx, with, p, moves, promised.at.Add(moves.Terms().SendDeadline))
 }
+
+var errTooLate = fault.New(fault.Stale, "the time of the call has passed")
 
 // fulfil calls the rail that a commit has promised to call, unless so much time
 // has gone by that somebody may have asked about the payment.
@@ -415,7 +418,7 @@ func (w *taskWorker) fulfil(ctx context.Context, with errand, p *session.Payout)
 	moves := w.byName[p.Rail]
 	until := p.SentAt.Add(moves.Terms().SendDeadline)
 	if p.State != session.Sent || !w.now().Before(until) {
-		return fault.New(fault.Stale, "the time of the call has passed")
+		return errTooLate
 	}
 	switch why, err := w.impossible(ctx, with.task.Project, p); {
 	case err != nil:
@@ -428,7 +431,12 @@ func (w *taskWorker) fulfil(ctx context.Context, with errand, p *session.Payout)
 
 // call hands an intended payment to its rail. Whatever goes wrong from here on
 // is unknown, not failed; the task that asks about it was made with the intent.
+// The rail's window runs from the promise, however long its commit took: after
+// until, which is the deadline from then, the rail is not called any more.
 func (w *taskWorker) call(ctx context.Context, with errand, p *session.Payout, moves rail.Rail, until time.Time) error {
+	if !w.now().Before(until) {
+		return errTooLate
+	}
 	limited, cancel := context.WithTimeout(ctx, until.Sub(w.now()))
 	defer cancel()
 	says, err := guarded(func() (rail.Outcome, error) {
@@ -477,8 +485,8 @@ func (w *taskWorker) query(ctx context.Context, with errand, p *session.Payout) 
 	if err := w.report(ctx, found); err != nil {
 		return err
 	}
-	if found.again {
-		return w.call(ctx, with, p, moves, w.now().Add(moves.Terms().SendDeadline))
+	if !found.again.IsZero() {
+		return w.call(ctx, with, p, moves, found.again.Add(moves.Terms().SendDeadline))
 	}
 	return nil
 }
