@@ -4,6 +4,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"math"
+	"math/big"
+	"math/rand/v2"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -166,6 +170,84 @@ func TestBookBalances(t *testing.T) {
 		}
 		t.Repeat(actions)
 	})
+}
+
+// accounts is a book as one would keep it on paper: whole numbers of any size.
+type accounts [6]*big.Int
+
+// takes reports whether an entry may be posted.
+func (a accounts) takes(c Accounts, credit int64) bool {
+	sum, fits := new(big.Int), true
+	for i, minor := range c.values() {
+		sum.Add(sum, big.NewInt(minor))
+		fits = fits && new(big.Int).Add(a[i], big.NewInt(minor)).IsInt64()
+	}
+	available, held := new(big.Int).Add(a[0], big.NewInt(c.Available)), new(big.Int).Add(a[1], big.NewInt(c.Held))
+	covered := c.Available >= 0 || available.Cmp(big.NewInt(-credit)) >= 0 // what comes in need not cover the line
+	return sum.Sign() == 0 && fits && covered && held.Sign() >= 0
+}
+
+// Of many operations at random, right and wrong, small and as large as numbers
+// go, a book takes just those that it must, and has what they make; OPERATIONS
+// says how many.
+func TestBookAgreesWithPaper(t *testing.T) {
+	operations := 100_000
+	if s := os.Getenv("OPERATIONS"); s != "" {
+		var err error
+		if operations, err = strconv.Atoi(s); err != nil {
+			t.Fatalf("OPERATIONS=%q: want a number", s)
+		}
+	}
+	seed := rand.Uint64()
+	dice := rand.New(rand.NewPCG(seed, 0))
+	minor := func() int64 {
+		if dice.IntN(50) == 0 {
+			return math.MaxInt64 - dice.Int64N(3)
+		}
+		return dice.Int64N(10_000)
+	}
+	var paper accounts
+	for i := range paper {
+		paper[i] = new(big.Int)
+	}
+	book := Book{Project: "acme", Credit: 500}
+	var hash [sha256.Size]byte
+	taken := 0
+	for n := range operations {
+		e := []func() Entry{
+			func() Entry { return Deposit(minor(), "r") },
+			func() Entry { return Hold(minor(), dice.Int64N(100)) },
+			func() Entry { return Settle(minor(), dice.Int64N(100), "card") },
+			func() Entry { return Release(minor(), dice.Int64N(100)) },
+			func() Entry { return Return(minor(), dice.Int64N(100), "card") },
+			func() Entry { return Suspend(minor(), "card") },
+			func() Entry { return Entry{Change: Accounts{Available: minor(), Held: -minor(), Fees: 1}} },
+		}[dice.IntN(7)]()
+		before, want := book, paper.takes(e.Change, book.Credit)
+		posted, err := book.Post(e, at)
+		switch {
+		case (err == nil) != want:
+			t.Fatalf("seed %d, operation %d: %+v to %+v: error %v, want it taken: %t", seed, n, e.Change, before.Balance, err, want)
+		case err != nil:
+			if book != before {
+				t.Fatalf("seed %d, operation %d: refused, and the book has changed: %+v", seed, n, book)
+			}
+			continue
+		}
+		taken++
+		if hash = posted.Link(hash); posted.Hash != hash || posted.No != int64(taken) || book.Hash != hash || book.Entries != posted.No {
+			t.Fatalf("seed %d, operation %d: the chain breaks at entry %d", seed, n, taken)
+		}
+		for i, change := range e.Change.values() {
+			if paper[i].Add(paper[i], big.NewInt(change)); paper[i].Int64() != book.Balance.values()[i] {
+				t.Fatalf("seed %d, operation %d: %+v, want %v", seed, n, book.Balance, paper)
+			}
+		}
+	}
+	t.Logf("seed %d: of %d operations %d were taken", seed, operations, taken)
+	if taken < operations/10 || taken > operations*9/10 {
+		t.Errorf("of %d operations %d were taken: the test has grown blind", operations, taken)
+	}
 }
 
 // Entries of own accounts stand in the one chain, move only their account, and
