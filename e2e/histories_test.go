@@ -107,6 +107,7 @@ type scribe struct {
 	over     chan struct{} // closed when all callers of the round are done
 	done     []*history.History
 	longest  time.Duration // judgement
+	slowest  time.Duration // answer
 	caused   map[string]int
 }
 
@@ -288,8 +289,12 @@ func (s *scribe) round(goesWrong func()) {
 		s.settle(h, callers[h])
 		s.judge(h)
 	}
-	if err := context.Cause(s.ctx); err != nil {
-		s.Fatalf("a round took longer than %s: %v", roundMax, err)
+	if s.ctx.Err() != nil {
+		s.Errorf("a round took longer than %s", roundMax)
+		for _, h := range all {
+			last := h.Requests[max(len(h.Requests)-3, 0):]
+			s.Logf("%s %s: %d requests, the last %+v", h.About, h.Name, len(h.Requests), last)
+		}
 	}
 	s.done = append(s.done, all...)
 }
@@ -309,7 +314,8 @@ func (s *scribe) awaiting() string {
 		case err == nil:
 			return made.ID
 		case s.ctx.Err() != nil:
-			s.Fatalf("a session does not await confirmation: %v", err)
+			s.Errorf("a session does not await confirmation: %v", err)
+			return made.ID
 		}
 	}
 }
@@ -396,6 +402,7 @@ func (s *scribe) ask(h *history.History, caller int, ask history.Ask, which int,
 		}
 		s.mu.Lock()
 		h.Requests = append(h.Requests, r)
+		s.slowest = max(s.slowest, r.To-r.From)
 		s.count()
 		s.mu.Unlock()
 		return r.Answer.Kind
@@ -537,9 +544,9 @@ func (s *scribe) sum() {
 			kinds[h.Requests[i].Answer.Kind]++
 		}
 	}
-	s.Logf("%d histories of %d requests: %d good, %d refused, %d not done, %d of unknown outcome; the longest judgement took %s; %v; %s in all",
+	s.Logf("%d histories of %d requests: %d good, %d refused, %d not done, %d of unknown outcome; the slowest answer took %s, the longest judgement %s; %v; %s in all",
 		len(s.done), requests, kinds[history.Good], kinds[history.Taken]+kinds[history.Wrong], kinds[history.Undone], kinds[history.Lost],
-		s.longest.Round(10*time.Microsecond), s.caused, time.Since(s.began).Round(time.Second))
+		s.slowest.Round(time.Millisecond), s.longest.Round(10*time.Microsecond), s.caused, time.Since(s.began).Round(time.Second))
 	if kinds[history.Good] == 0 || kinds[history.Taken] == 0 || kinds[history.Wrong] == 0 || kinds[history.Lost] == 0 {
 		s.Errorf("%v: the test has grown blind", kinds)
 	}

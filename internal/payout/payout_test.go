@@ -636,10 +636,11 @@ func TestDepositOncePerReference(t *testing.T) {
 	l.clean()
 }
 
+const verifyBody = `{"payout_details":{"type":"bank_account","bank_account":{"system_type":"faster_payment_system_verification",` +
+	`"faster_payment_system_verification":{"phone":"79990001310","bank_id":"100000000131"}}},` +
+	`"participant_details":{"recipient":{"full_name":"Соколова Марина"}}}`
+
 func TestVerification(t *testing.T) {
-	body := `{"payout_details":{"type":"bank_account","bank_account":{"system_type":"faster_payment_system_verification",` +
-		`"faster_payment_system_verification":{"phone":"79990001310","bank_id":"100000000131"}}},` +
-		`"participant_details":{"recipient":{"full_name":"Соколова Марина"}}}`
 	for _, c := range []struct {
 		name    string
 		refused rail.Code
@@ -651,7 +652,7 @@ func TestVerification(t *testing.T) {
 				return rail.Verdict{Refused: c.refused}, nil
 			}
 			l.start()
-			a, err := l.engine.Verify(t.Context(), l.call(), l.parse(wire.OpVerify, body))
+			a, err := l.engine.Verify(t.Context(), l.call(), l.parse(wire.OpVerify, verifyBody))
 			if err != nil {
 				t.Fatal(err)
 			}
