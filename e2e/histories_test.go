@@ -34,10 +34,11 @@ const (
 	copies         = 64 // callers of one key, who begin at the same moment
 	deciders       = 24 // callers of one session
 	asksEach       = 3  // requests of a caller
+	asksOfARound   = (keysAtOnce*copies + sessionsAtOnce*deciders) * asksEach
 	// impatienceMax bounds how long callers wait who do not wait for the answer.
 	impatienceMax = 30 * time.Millisecond
 	judgeMax      = time.Minute
-	roundMax      = 2 * time.Minute
+	roundMax      = 5 * time.Minute
 )
 
 // historiesFolder is where histories are kept that nothing explains.
@@ -68,24 +69,26 @@ func TestHistoriesOfNodes(t *testing.T) {
 	run(t, "migrate", "--db", at.db)
 	s := newScribe(t, at, 2)
 	s.record(historiesWanted(t), []trouble{
-		{"kills", func() { s.kill(rand.IntN(2)) }},
-		{"kills of both", func() { s.kill(0, 1) }},
-		{"cuts of all connections", func() { l.cut(false) }},
-		{"cuts of some connections", l.cutSome},
-		{"lost answers to COMMITs", func() { l.loseAnswers(1 + rand.IntN(4)) }},
-	})
+		{"kills", false, func() { s.kill(rand.IntN(2)) }},
+		{"kills of both", false, func() { s.kill(0, 1) }},
+		{"cuts of all connections", false, func() { l.cut(false) }},
+		{"cuts of some connections", false, l.cutSome},
+		{"lost answers to COMMITs", true, func() { l.loseAnswers(1 + rand.IntN(4)) }},
+		{"lost answers to COMMITs", false, func() { l.loseAnswers(1 + rand.IntN(4)) }},
+	}, func() { l.loseAnswers(0) })
 }
 
 // TestHistoriesOfOneNode is the same of a node on SQLite, which is killed.
 func TestHistoriesOfOneNode(t *testing.T) {
 	t.Parallel()
 	s := newScribe(t, place{data: t.TempDir()}, 1)
-	s.record(max(historiesWanted(t)/2, 1), []trouble{{"kills", func() { s.kill(0) }}})
+	s.record(max(historiesWanted(t)/2, 1), []trouble{{"kills", false, func() { s.kill(0) }}}, func() {})
 }
 
 // trouble is one thing that goes wrong.
 type trouble struct {
 	name  string
+	first bool // it waits for the first requests, which use keys and decide sessions
 	cause func()
 }
 
@@ -220,21 +223,33 @@ func (s *scribe) count() {
 }
 
 // record plays rounds, in each of which three troubles come at moments that
-// nobody chooses, until there are as many histories as wanted; then it compares
-// what was told with the ledger and with the books of the simulated world.
-func (s *scribe) record(wanted int, troubles []trouble) {
+// nobody chooses, more of them soon than late, until there are as many histories
+// as wanted; then it compares what was told with the ledger and with the books
+// of the simulated world. heal ends what is left of troubles.
+func (s *scribe) record(wanted int, troubles []trouble, heal func()) {
 	s.Helper()
 	for len(s.done) < wanted && !s.Failed() {
 		ctx, cancel := context.WithTimeout(s.T.Context(), roundMax)
 		s.ctx = ctx
+		var come [3]trouble
+		for i := range come {
+			come[i] = troubles[rand.IntN(len(troubles))]
+			s.caused[come[i].name]++
+		}
 		s.round(func() {
-			for range 3 {
-				t := troubles[rand.IntN(len(troubles))]
-				s.await(rand.IntN((keysAtOnce*copies + sessionsAtOnce*deciders) * asksEach / 3))
-				t.cause()
-				s.caused[t.name]++
+			for _, t := range come {
+				if t.first {
+					t.cause()
+				}
 			}
-		})
+		}, func() {
+			for _, t := range come {
+				if !t.first {
+					s.await(rand.IntN(1 + rand.IntN(asksOfARound/3)))
+					t.cause()
+				}
+			}
+		}, heal)
 		cancel()
 	}
 	if s.Failed() {
@@ -252,7 +267,7 @@ func (s *scribe) record(wanted int, troubles []trouble) {
 }
 
 // round records histories of some keys and sessions at once.
-func (s *scribe) round(goesWrong func()) {
+func (s *scribe) round(first, meanwhile, heal func()) {
 	s.Helper()
 	var all []*history.History
 	callers := map[*history.History]int{}
@@ -278,13 +293,15 @@ func (s *scribe) round(goesWrong func()) {
 			})
 		}
 	}
+	first()
 	close(begin)
 	go func() {
 		asking.Wait()
 		close(s.over)
 	}()
-	goesWrong()
+	meanwhile()
 	<-s.over
+	heal()
 	for _, h := range all {
 		s.settle(h, callers[h])
 		s.judge(h)
