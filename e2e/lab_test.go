@@ -53,7 +53,7 @@ func runTests(m *testing.M) int {
 // startTimeout and stopTimeout bound how long a server may take to be ready, or
 // to print what comes next, and to end in order; both are far above what it needs.
 const (
-	startTimeout = 15 * time.Second
+	startTimeout = time.Minute
 	stopTimeout  = 30 * time.Second
 )
 
