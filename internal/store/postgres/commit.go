@@ -94,7 +94,7 @@ func (t *transaction) run(
 	}
 	changes, refused := decide(rows)
 	if refused != nil || changes == nil || changes.Empty() {
-		return refused, nil
+		return refused, t.confirm(ctx)
 	}
 	return nil, t.write(ctx, changes)
 }
@@ -136,8 +136,12 @@ func (t *transaction) send(ctx context.Context, b *pgx.Batch) error {
 // that nobody waits for leaves the outcome open.
 func (t *transaction) commit(ctx context.Context, b *pgx.Batch, of batch) error {
 	b.Queue("COMMIT")
+	warned(t.conn)
 	err := t.send(context.WithoutCancel(ctx), b)
 	switch {
+	case err == nil && warned(t.conn):
+		t.open = false
+		return &lostError{batch: of, cause: errWarned}
 	case err == nil:
 		t.open = false
 		return nil
@@ -145,6 +149,32 @@ func (t *transaction) commit(ctx context.Context, b *pgx.Batch, of batch) error 
 		return &lostError{batch: of, cause: err}
 	}
 	return err
+}
+
+// standing makes a COMMIT wait until a synchronous standby has all that the
+// transaction has seen, and makes it wait for nothing where there is none.
+const standing = `SELECT CASE current_setting('synchronous_standby_names', true) WHEN '' THEN set_config('synchronous_commit', 'off', true)
+	ELSE pg_logical_emit_message(true, 'payoutd', '')::text END`
+
+// confirm ends a transaction that writes nothing, and whose answer is told all
+// the same: what it has seen must not be lost with the server. A server that was
+// restarted shows what its standby may lack.
+func (t *transaction) confirm(ctx context.Context) error {
+	if !t.open || !t.store.replicates {
+		return nil
+	}
+	b := t.begin()
+	b.Queue(standing)
+	b.Queue("COMMIT")
+	warned(t.conn)
+	if err := t.send(ctx, b); err != nil {
+		return err
+	}
+	t.open = false
+	if warned(t.conn) {
+		return &brokenError{errWarned}
+	}
+	return nil
 }
 
 // end rolls back. A connection that can't do that is closed by its pool.
@@ -201,9 +231,10 @@ func (s *Store) settle(lost *lostError) error {
 }
 
 const (
-	// It waits for a transaction that is just writing the row.
-	voidBatch   = `INSERT INTO batches (project, id, written) VALUES ($1, $2, false) ON CONFLICT (project, id) DO NOTHING`
-	selectBatch = `SELECT written FROM batches WHERE project = $1 AND id = $2`
+	// It waits for a transaction that is just writing the row. A row that is there
+	// is written anew, so that the answer waits until a synchronous standby has it.
+	sealBatch = `INSERT INTO batches AS b (project, id, written) VALUES ($1, $2, false)
+		ON CONFLICT (project, id) DO UPDATE SET written = b.written RETURNING written`
 
 	committedBatch = `SELECT EXISTS (SELECT 1 FROM batches WHERE id = $1 AND written)`
 )
@@ -212,13 +243,11 @@ const (
 // proves nothing: the COMMIT may still be on its way, or stand in the queue of
 // a server process that has not noticed the end of its connection. So the row
 // is put there as not written; the batch itself begins with this row and can't
-// come after that.
+// come after that. That its row is there proves nothing either: the server may
+// have come to its end, and shown the row, before a standby had it.
 func (s *Store) seal(ctx context.Context, of batch) (written bool, err error) {
 	err = s.on(ctx, s.writers, func(ctx context.Context, conn *pgx.Conn) error {
-		b := new(pgx.Batch)
-		b.Queue(voidBatch, of.project, of.id)
-		b.Queue(selectBatch, of.project, of.id).QueryRow(func(row pgx.Row) error { return row.Scan(&written) })
-		return conn.SendBatch(ctx, b).Close()
+		return conn.QueryRow(ctx, sealBatch, of.project, of.id).Scan(&written)
 	})
 	if err == nil {
 		s.mu.Lock()

@@ -13,6 +13,7 @@ import (
 
 // Codes of the server (PostgreSQL documentation, appendix A).
 const (
+	warning           = "01000"
 	uniqueViolation   = "23505"
 	checkViolation    = "23514"
 	divisionByZero    = "22012" // what a guard fails with

@@ -42,6 +42,9 @@ type Store struct {
 	// server that tells what became of it.
 	answerMax, settleMax time.Duration
 
+	// replicates says that the server knows of synchronous standbys, now or later.
+	replicates bool
+
 	recent  *recent
 	commits atomic.Int64
 	closing sync.Once
@@ -119,6 +122,7 @@ func Open(ctx context.Context, url string, log *slog.Logger) (_ *Store, err erro
 		return nil, err
 	}
 	lookUp.MaxConns, lookUp.MinConns = writersMax, 0
+	lookUp.BeforeConnect = uncancelled
 	if s.writers, err = pgxpool.NewWithConfig(ctx, lookUp); err != nil {
 		return nil, failed(err, "connect to %s", s.name)
 	}
@@ -141,7 +145,45 @@ func parse(url string) (*pgxpool.Config, error) {
 	if params := config.ConnConfig.RuntimeParams; params["application_name"] == "" {
 		params["application_name"] = "payoutd"
 	}
+	config.ConnConfig.OnNotice = func(conn *pgconn.PgConn, n *pgconn.Notice) {
+		if n.Code == warning {
+			conn.CustomData()[warning] = true
+		}
+	}
 	return config, nil
+}
+
+// errWarned is a COMMIT that somebody cancelled while it waited for a
+// synchronous standby: it is answered as if it had been waited for, with a
+// warning.
+var errWarned = errors.New("the server has not waited for its standby")
+
+// warned reports whether the server has warned on a connection since the last
+// call.
+func warned(conn *pgx.Conn) bool {
+	data := conn.PgConn().CustomData()
+	_, was := data[warning]
+	delete(data, warning)
+	return was
+}
+
+// uncancelled keeps the driver from cancelling on the server what is given up
+// waiting for. A COMMIT that waits for a standby would be shown to everybody, as
+// if the standby had it.
+func uncancelled(_ context.Context, c *pgx.ConnConfig) error {
+	var made atomic.Bool
+	dial := c.DialFunc
+	c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if made.Load() {
+			return nil, errors.ErrUnsupported
+		}
+		return dial(ctx, network, address)
+	}
+	c.AfterConnect = func(context.Context, *pgconn.PgConn) error {
+		made.Store(true)
+		return nil
+	}
+	return nil
 }
 
 // Name is what messages call the database of a URL, and what tells it from
@@ -174,10 +216,14 @@ func name(c *pgx.ConnConfig) string {
 // it can be switched on for our own connections; a server that does not sync
 // at all can only be warned about.
 func (s *Store) checkDurability(ctx context.Context, params map[string]string) error {
-	var fsync, pages, commit string
+	var (
+		fsync, pages, commit string
+		standbys             *string
+	)
 	err := s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, `SELECT coalesce(current_setting('fsync', true), 'on'), coalesce(current_setting('full_page_writes', true), 'on'),
-			coalesce(current_setting('synchronous_commit', true), 'on')`).Scan(&fsync, &pages, &commit)
+			coalesce(current_setting('synchronous_commit', true), 'on'), current_setting('synchronous_standby_names', true)`).
+			Scan(&fsync, &pages, &commit, &standbys)
 	})
 	if err != nil {
 		return failed(err, "read the settings of %s", s.name)
@@ -185,6 +231,7 @@ func (s *Store) checkDurability(ctx context.Context, params map[string]string) e
 	if fsync == "off" || pages == "off" {
 		s.log.WarnContext(ctx, "the database server may lose what it has confirmed", "fsync", fsync, "full_page_writes", pages)
 	}
+	s.replicates = standbys != nil
 	if commit == "off" {
 		params["synchronous_commit"] = "on"
 	}
@@ -234,7 +281,12 @@ func (s *Store) on(ctx context.Context, pool *pgxpool.Pool, do func(context.Cont
 		return err
 	}
 	defer conn.Release()
-	return s.checked(ctx, conn, do(limited, conn.Conn()))
+	warned(conn.Conn())
+	err = s.checked(ctx, conn, do(limited, conn.Conn()))
+	if err == nil && warned(conn.Conn()) {
+		return &brokenError{errWarned}
+	}
+	return err
 }
 
 // checked marks an error with which the connection was lost, or turned out to
