@@ -61,8 +61,14 @@ func Own(t testing.TB, at Place, settings ...string) *Server {
 // Standby makes a copy of the server that follows it, and starts it.
 func (s *Server) Standby(t testing.TB, settings ...string) *Server {
 	t.Helper()
+	return s.StandbyOver(t, s.URL, settings...)
+}
+
+// StandbyOver is Standby where the copy reaches the server by another URL.
+func (s *Server) StandbyOver(t testing.TB, url string, settings ...string) *Server {
+	t.Helper()
 	standby := newServer(t, Place{}, settings)
-	standby.do(t, "pg_basebackup", "-D", standby.data, "-d", s.URL, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+	standby.do(t, "pg_basebackup", "-D", standby.data, "-d", url, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
 	standby.Start(t)
 	return standby
 }
@@ -90,10 +96,10 @@ func newServer(t testing.TB, at Place, settings []string) *Server {
 			t.Error(err)
 		}
 	})
-	s.give(t, s.dir)
+	own(t, s.as, s.dir)
 	s.data = filepath.Join(s.dir, "data")
 	if at.Data != "" {
-		s.give(t, at.Data)
+		own(t, s.as, at.Data)
 		s.data = filepath.Join(at.Data, "data")
 	}
 	u := url.URL{Scheme: "postgres", User: url.User("postgres"), Host: "127.0.0.1:" + strconv.Itoa(s.port), Path: "/postgres", RawQuery: "sslmode=disable"}
@@ -101,12 +107,14 @@ func newServer(t testing.TB, at Place, settings []string) *Server {
 	return s
 }
 
-// give makes a folder the server's.
-func (s *Server) give(t testing.TB, folder string) {
+// own makes files those of the servers' user.
+func own(t testing.TB, as *syscall.SysProcAttr, paths ...string) {
 	t.Helper()
-	if c := s.as.Credential; c != nil {
-		if err := os.Chown(folder, int(c.Uid), int(c.Gid)); err != nil {
-			t.Fatal(err)
+	for _, path := range paths {
+		if c := as.Credential; c != nil {
+			if err := os.Chown(path, int(c.Uid), int(c.Gid)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }
