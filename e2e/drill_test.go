@@ -30,6 +30,8 @@ const (
 	resumeMax = 15 * time.Second
 	// answerMax bounds every answer, whatever is broken. Partners wait for 30 s.
 	answerMax = 20 * time.Second
+	// roundMax bounds all that is done in one round.
+	roundMax = 4 * time.Minute
 	// requestsOut is how many requests fail before a thing is mended. Half of the
 	// partners may be waiting for webhooks, which are no requests.
 	requestsOut = partners / 2
@@ -59,6 +61,7 @@ type drill struct {
 	ctx     context.Context
 	fail    context.CancelCauseFunc
 	wait    func()
+	resumes time.Duration // resumeMax, unless something else is promised
 }
 
 // newDrill starts a node and lets partners pay.
@@ -67,13 +70,13 @@ func newDrill(t *testing.T, at place) *drill {
 	if at.data == "" {
 		at.data = t.TempDir()
 	}
-	d := &drill{at: at, witness: &witness{under: http.DefaultTransport.(*http.Transport).Clone()}}
+	d := &drill{at: at, resumes: resumeMax, witness: &witness{under: http.DefaultTransport.(*http.Transport).Clone()}}
 	t.Cleanup(d.witness.under.CloseIdleConnections)
 	d.node = start(t, at.flags("serve", "--sandbox-rails", "--listen", "127.0.0.1:0", "--log-level", "warn")...)
 	d.lab = newLab(t, at, d.node.url, client.WithHTTPClient(&http.Client{Transport: d.witness, Timeout: time.Minute}))
 	ctx, fail := context.WithCancelCause(t.Context())
 	t.Cleanup(func() { fail(nil) })
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout+time.Duration(roundsWanted(t))*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout+time.Duration(roundsWanted(t))*roundMax)
 	t.Cleanup(cancel)
 	d.ctx, d.fail = ctx, fail
 	d.wait = d.load(ctx, fail)
@@ -113,8 +116,8 @@ func (d *drill) trouble(what string, breaks func(), enough func() bool, mends fu
 		mended := time.Now()
 		d.payOne()
 		resumed := time.Since(mended)
-		if resumed > resumeMax {
-			d.t.Errorf("%s: a payout was paid and told %s after it was mended, want %s at most", what, resumed, resumeMax)
+		if resumed > d.resumes {
+			d.t.Errorf("%s: a payout was paid and told %s after it was mended, want %s at most", what, resumed, d.resumes)
 		}
 		if !d.until(resumeMax, func() bool { return d.readiness() == http.StatusOK }) {
 			d.t.Errorf("%s: the node is not ready %s after it was mended", what, resumeMax)
@@ -222,6 +225,8 @@ type witness struct {
 	under *http.Transport
 
 	mu      sync.Mutex
+	marked  time.Time
+	since   int // requests that began after marked and have come to an end
 	failed  int // answered with 5xx, or not at all
 	slowest time.Duration
 	wrong   []error // failures of a form that they should not have
@@ -234,6 +239,9 @@ func (w *witness) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.slowest = max(w.slowest, took)
+	if began.After(w.marked) {
+		w.since++
+	}
 	switch {
 	case r.Context().Err() != nil: // the test has ended
 	case err != nil:
@@ -268,6 +276,20 @@ func (w *witness) failures() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.failed
+}
+
+// mark begins to count requests anew; counted reports whether n that have begun
+// since have come to an end.
+func (w *witness) mark() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.marked, w.since = time.Now(), 0
+}
+
+func (w *witness) counted(n int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.since >= n
 }
 
 func (w *witness) String() string {
