@@ -2,9 +2,9 @@
 # Sees to it that what the tests need beside Go is there: a C compiler for the
 # race detector, openssl as the other side of the signature tests and its library
 # for the build that signs with it, a PostgreSQL server that they start and stop
-# themselves, unless PAYOUTD_TEST_POSTGRES names one, SoftHSM with OpenSC for the
-# test of a key in a hardware module, and Chromium with Node.js for the tests in
-# a browser. On a Debian machine it installs what is missing; elsewhere it says
+# themselves, unless PAYOUTD_TEST_POSTGRES names one, Patroni with etcd for the test
+# of a failover, SoftHSM with OpenSC for the test of a key in a hardware module, and
+# Chromium with Node.js for the tests in a browser. On a Debian machine it installs what is missing; elsewhere it says
 # what is.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -25,6 +25,8 @@ command -v openssl >/dev/null || missing+=(openssl)
 if [ -z "${PAYOUTD_TEST_POSTGRES:-}" ] && ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
 	missing+=(postgresql)
 fi
+command -v patroni >/dev/null || missing+=(patroni)
+command -v etcd >/dev/null || missing+=(etcd-server)
 command -v softhsm2-util >/dev/null || missing+=(softhsm2)
 command -v pkcs11-tool >/dev/null || missing+=(opensc)
 command -v chromium >/dev/null || missing+=(chromium)
@@ -44,6 +46,17 @@ if [[ " ${missing[*]} " == *' postgresql '* ]]; then
 	# The tests need the programs, not a server that starts with the machine.
 	mkdir -p /etc/postgresql-common/createcluster.d
 	echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/payoutd.conf
+fi
+for service in etcd patroni; do # nor these
+	if [[ " ${missing[*]} " == *" $service"[-\ ]* ]]; then
+		mkdir -p /etc/systemd/system
+		ln -sf /dev/null "/etc/systemd/system/$service.service"
+	fi
+done
+if [ ! -e /usr/sbin/policy-rc.d ]; then # where no systemd looks at that
+	printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+	chmod +x /usr/sbin/policy-rc.d
+	trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 fi
 apt-get -qq update
 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
