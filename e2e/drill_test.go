@@ -61,7 +61,8 @@ type drill struct {
 	ctx     context.Context
 	fail    context.CancelCauseFunc
 	wait    func()
-	resumes time.Duration // resumeMax, unless something else is promised
+	// noticeMax and resumeMax, unless something else is promised.
+	notices, resumes time.Duration
 }
 
 // newDrill starts a node and lets partners pay.
@@ -70,7 +71,7 @@ func newDrill(t *testing.T, at place) *drill {
 	if at.data == "" {
 		at.data = t.TempDir()
 	}
-	d := &drill{at: at, resumes: resumeMax, witness: &witness{under: http.DefaultTransport.(*http.Transport).Clone()}}
+	d := &drill{at: at, notices: noticeMax, resumes: resumeMax, witness: &witness{under: http.DefaultTransport.(*http.Transport).Clone()}}
 	t.Cleanup(d.witness.under.CloseIdleConnections)
 	d.node = start(t, at.flags("serve", "--sandbox-rails", "--listen", "127.0.0.1:0", "--log-level", "warn")...)
 	d.lab = newLab(t, at, d.node.url, client.WithHTTPClient(&http.Client{Transport: d.witness, Timeout: time.Minute}))
@@ -107,9 +108,9 @@ func (d *drill) trouble(what string, breaks func(), enough func() bool, mends fu
 	d.during(func() {
 		failed, broken := d.witness.failures(), time.Now()
 		breaks()
-		if !d.until(noticeMax, enough) {
+		if !d.until(d.notices, enough) {
 			d.t.Fatalf("%s: %d requests failed in %s, want more\nthe node said:\n%s",
-				what, d.witness.failures()-failed, noticeMax, d.node.stderr.String())
+				what, d.witness.failures()-failed, d.notices, d.node.stderr.String())
 		}
 		lasted := time.Since(broken)
 		mends()

@@ -328,6 +328,7 @@ func TestDrillLostAnswers(t *testing.T) {
 	t.Parallel()
 	l := newLink(t, pgtest.Own(t, pgtest.Place{}).URL)
 	d := migrated(t, l.url)
+	d.notices = 5 * noticeMax // each is a request that goes on, and takes what that takes
 	times := roundsWanted(t)
 	if times > 1 {
 		times *= cutsLong
