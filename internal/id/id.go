@@ -120,6 +120,12 @@ func ParseNPDRequest(s string) (NPDRequest, error) {
 
 const npd = "npd-" // as the published samples have it
 
+// Archive names a file that sessions were archived in; printed as "ar_" and
+// digits.
+type Archive int64
+
+func (a Archive) String() string { return "ar_" + strconv.FormatInt(int64(a), 10) }
+
 // Batch names one transaction of the committer.
 type Batch int64
 

@@ -70,6 +70,9 @@ type tables struct {
 	operators map[string]operator.Operator
 	logins    map[[32]byte]operator.Login
 
+	archives map[id.Archive]store.Archive
+	archived map[store.SessionKey]store.Archived
+
 	nodes  [store.Nodes]nodeRow
 	writes int64 // so far
 }
@@ -117,6 +120,7 @@ func newMemory(alone bool) *memory {
 		statements: map[statementKey]store.Statement{}, lines: map[lineKey]store.StatementLine{}, differences: map[differenceKey]store.Difference{},
 		incomes: map[store.IncomeKey]store.Income{}, reservations: map[store.ReservationKey]store.Reservation{},
 		accounts: map[store.AccountKey]store.Account{}, operators: map[string]operator.Operator{}, logins: map[[32]byte]operator.Login{},
+		archives: map[id.Archive]store.Archive{}, archived: map[store.SessionKey]store.Archived{},
 	}}
 }
 
@@ -1074,6 +1078,7 @@ func (m *memory) Snapshot(ctx context.Context, look func(store.Snapshot) error) 
 		t.cards, t.items = maps.Clone(t.cards), maps.Clone(t.items)
 		t.incomes, t.reservations = maps.Clone(t.incomes), maps.Clone(t.reservations)
 		t.accounts = maps.Clone(t.accounts)
+		t.archives, t.archived = maps.Clone(t.archives), maps.Clone(t.archived)
 		t.statements, t.lines, t.differences = maps.Clone(t.statements), maps.Clone(t.lines), maps.Clone(t.differences)
 		return t, nil
 	})

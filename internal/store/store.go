@@ -110,6 +110,7 @@ type Store interface {
 	Alarms(ctx context.Context, limit int) ([]Alarm, error)
 
 	Tokens
+	Archives
 	Statements
 	NPD
 	Incomes
@@ -432,6 +433,7 @@ type Snapshot interface {
 	Tasks(ctx context.Context, p id.Project) iter.Seq2[Task, error]                    // by Session, Payout, Kind
 
 	StatementsOfSnapshot
+	ArchivesOfSnapshot
 
 	// Incomes and Reservations are of all projects, by INN, Year and, of
 	// reservations, Payout.

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/store/codec"
 	"github.com/payoutd/payoutd/internal/store/postgres/pgtest"
 )
 
@@ -169,6 +170,18 @@ func TestHotStatementsLookUp(t *testing.T) {
 		{"read a statement", selectStatement, []string{"statements_by_number (number)"}},
 		{"read differences", selectDifferences, []string{"statement_differences_pkey (statement)"}},
 		{"read lines of statements", linesAbout, []string{"statement_lines_pkey (project, rail, reference)"}},
+		{"look for sessions to archive", selectLooked, []string{"sessions_pkey (project)"}},
+		{"lock sessions to archive", lockLeaving, []string{sessionsKey}},
+		{"read sessions to archive", selectLeaving(&codec.RecordTables[0]), []string{sessionsKey}},
+		{"read webhooks to archive", selectLeaving(&codec.RecordTables[2]), []string{"events_pkey (project, session)"}},
+		{"remove sessions", deleteLeaving(&codec.RecordTables[0]), []string{sessionsKey}},
+		{"remove payouts", deleteLeaving(&codec.RecordTables[1]), []string{payoutsKey}},
+		{"remove webhooks", deleteLeaving(&codec.RecordTables[2]), []string{"events_pkey (project, session)"}},
+		{"remove deliveries", deleteLeaving(&codec.RecordTables[3]), []string{"deliveries_pkey (project, session)"}},
+		{"remove cards", deleteCards, []string{"cards_pkey (project, id)"}},
+		{"tasks of sessions to archive", tasksAmong, []string{"tasks_pkey (project, session)"}},
+		{"what stays of some sessions", archivedAmong, []string{"archived_pkey (project, session)"}},
+		{"what stays of a session", selectArchived, []string{"archived_pkey (project, session)"}},
 		{"load incomes", loadIncomes, []string{"incomes_pkey (inn, year)"}},
 		{"load reservations", loadReservations, []string{"reservations_pkey (inn, year, payout)"}},
 		{"read income", selectIncome, []string{"incomes_pkey (inn, year)"}},

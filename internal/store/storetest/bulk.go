@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"iter"
@@ -303,6 +304,33 @@ func (h *history) write(t testing.TB, s store.Store, commit commit) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	h.archived(t, s, commit)
+}
+
+// archived is a session that was cancelled and is archived.
+func (h *history) archived(t testing.TB, s store.Store, commit commit) {
+	t.Helper()
+	gone := &session.Session{Project: historyProject, ID: id.Session(h.next()), Version: 1, State: session.Cancelled, CreatedAt: noon, UpdatedAt: noon}
+	number := id.Batch(h.next())
+	err := commit(t.Context(), store.Reads{}, func(*store.Rows) (*store.Changes, error) {
+		return &store.Changes{Batch: number, Sessions: []*session.Session{gone}}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	aged, _, err := s.Aged(t.Context(), historyProject, gone.ID-1, noon.Add(time.Hour), 1)
+	if err != nil || len(aged) != 1 {
+		t.Fatalf("%d sessions are aged, error %v", len(aged), err)
+	}
+	of := store.Archived{
+		SessionKey: keyOf(gone), Archive: id.Archive(h.next()), Print: sha256.Sum256(aged[0].Record), State: gone.State, Payouts: []store.ArchivedPayout{}, EndedAt: noon,
+	}
+	if err := s.AddArchive(t.Context(), store.Archive{Project: historyProject, Number: of.Archive, File: "shop_ar_1.jsonl.gz", Print: [32]byte{3}, Bytes: 100, Sessions: 1, At: noon}); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := s.TakeOut(t.Context(), historyProject, []store.Leaving{{Archived: of}}); err != nil || len(left) > 0 {
+		t.Fatalf("%v was left, error %v", left, err)
 	}
 }
 

@@ -31,6 +31,8 @@ type contentOf struct {
 	Events    []webhook.Event
 	Tasks     []store.Task
 	Lines     []store.StatementLine
+	Archives  []store.Archive
+	Archived  []store.Archived
 }
 
 // dump reads everything in one snapshot.
@@ -77,6 +79,8 @@ func (b *bed) readOf(s store.Snapshot, p id.Project) (*contentOf, error) {
 		func() (err error) { of.Attempts, err = gather(s.Attempts(b.ctx, p)); return },
 		func() (err error) { of.Events, err = gather(s.Events(b.ctx, p)); return },
 		func() (err error) { of.Tasks, err = gather(s.Tasks(b.ctx, p)); return },
+		func() (err error) { of.Archives, err = gather(s.Archives(b.ctx, p)); return },
+		func() (err error) { of.Archived, err = gather(s.Archived(b.ctx, p)); return },
 		func() (err error) { of.Lines, err = gather(s.StatementLines(b.ctx, p)); return },
 	} {
 		if err := read(); err != nil {

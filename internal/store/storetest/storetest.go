@@ -110,6 +110,10 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"ReservationsByDay", reservationsByDay},
 		{"OneLimitForMany", oneLimitForMany},
 
+		{"TakenOutWhole", takenOutWhole},
+		{"TakenOutAsRead", takenOutAsRead},
+		{"AgedByPage", agedByPage},
+
 		{"SnapshotIsOneState", snapshotIsOneState},
 		{"SnapshotOrder", snapshotOrder},
 		{"SnapshotSideBySide", snapshotSideBySide},
