@@ -252,6 +252,9 @@ func (e *Engine) AccountStatement(ctx context.Context, c Call, r wire.Request) (
 	}
 	s := wire.Statement{Report: r.Report, Opening: told.Opening}
 	for i := range told.Movements {
+		if m := &told.Movements[i]; m.Transfer == nil && m.Entry.Session != 0 {
+			return Answer{}, fault.New(fault.WrongState, "date: payouts of this day are archived, there is no statement of it any more")
+		}
 		s.Lines = append(s.Lines, lines(&told.Movements[i], &a.Owner)...)
 	}
 	return Answer{Body: s.Write()}, nil

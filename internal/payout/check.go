@@ -30,6 +30,10 @@ type Report struct {
 	Statements  int `json:"statements"`
 	Differences int `json:"differences"`
 	Opened      int `json:"opened"` // card numbers and accounts of live payouts, opened to see that they can be
+	// Archived are sessions that were archived, and Proved those of them that were
+	// proved from the files that were given.
+	Archived int `json:"archived"`
+	Proved   int `json:"proved"`
 	// Problems is one sentence for each broken rule; empty means that the books
 	// are clean. It is cut at problemsMax.
 	Problems []string `json:"problems"`
@@ -48,18 +52,33 @@ func (r *Report) problem(format string, args ...any) {
 
 // Check proves the books of a store on one snapshot, as CheckSnapshot. It is
 // clean under load.
-func Check(ctx context.Context, s store.Store) (*Report, error) { return check(ctx, s, nil) }
+func Check(ctx context.Context, s store.Store) (*Report, error) { return check(ctx, s, nil, nil) }
 
 // Check proves the books as the function does, and that whatever a payout that
 // has not ended is to be paid to stands in the vault and opens, unless its token
 // was deleted or has expired.
 func (e *Engine) Check(ctx context.Context) (*Report, error) {
-	return check(ctx, e.store, &safe{store: e.store, vault: e.vault})
+	return check(ctx, e.store, &safe{store: e.store, vault: e.vault}, nil)
 }
 
-func check(ctx context.Context, s store.Store, opens *safe) (r *Report, err error) {
+// CheckArchives proves the books as Check does, and with them the sessions that
+// are in archive files: that each file is the one that was written, and each of
+// its sessions obeys the rules together with what stays of it in the database.
+// fault.Invalid if one is no archive of this installation.
+func (e *Engine) CheckArchives(ctx context.Context, paths []string) (*Report, error) {
+	files := &archiveFiles{read: e.store.ReadRecord}
+	defer files.close()
+	for _, path := range paths {
+		if err := files.open(path); err != nil {
+			return nil, err
+		}
+	}
+	return check(ctx, e.store, &safe{store: e.store, vault: e.vault}, files)
+}
+
+func check(ctx context.Context, s store.Store, opens *safe, files *archiveFiles) (r *Report, err error) {
 	err = s.Snapshot(ctx, func(snapshot store.Snapshot) error {
-		r, err = checkSnapshot(ctx, snapshot, opens)
+		r, err = checkSnapshot(ctx, snapshot, opens, files)
 		return err
 	})
 	return r, err
@@ -70,10 +89,10 @@ func check(ctx context.Context, s store.Store, opens *safe) (r *Report, err erro
 // one accepted attempt and one settlement, each promised event and task exists
 // once. It takes memory for one session at a time.
 func CheckSnapshot(ctx context.Context, snapshot store.Snapshot) (*Report, error) {
-	return checkSnapshot(ctx, snapshot, nil)
+	return checkSnapshot(ctx, snapshot, nil, nil)
 }
 
-func checkSnapshot(ctx context.Context, snapshot store.Snapshot, opens *safe) (*Report, error) {
+func checkSnapshot(ctx context.Context, snapshot store.Snapshot, opens *safe, files *archiveFiles) (*Report, error) {
 	r := &Report{Problems: []string{}}
 	books, err := snapshot.Books(ctx)
 	if err != nil {
@@ -82,7 +101,7 @@ func checkSnapshot(ctx context.Context, snapshot store.Snapshot, opens *safe) (*
 	counted := 0
 	for i := range books {
 		r.Projects++
-		c := checker{Report: r, ctx: ctx, snapshot: snapshot, book: &books[i], safe: opens, held: map[string]int64{}}
+		c := checker{Report: r, ctx: ctx, snapshot: snapshot, book: &books[i], safe: opens, files: files, held: map[string]int64{}}
 		if err := c.chain(); err != nil {
 			return r, err
 		}
@@ -154,6 +173,7 @@ type checker struct {
 	book     *ledger.Book
 	own      []store.Account
 	safe     *safe            // nil to open nothing
+	files    *archiveFiles    // nil for none
 	held     map[string]int64 // what the live payouts should hold, by own account, "" for the balance
 	events   int64
 	seqs     int64 // sum of the events' sequence numbers
@@ -251,11 +271,37 @@ func (c *checker) sessions() error {
 	defer events.stop()
 	tasks := newCursor(c.snapshot.Tasks(c.ctx, p), func(t store.Task) id.Session { return t.Session })
 	defer tasks.stop()
+	archived := newCursor(c.snapshot.Archived(c.ctx, p), func(a store.Archived) id.Session { return a.Session })
+	defer archived.stop()
+	if err := c.begin(); err != nil {
+		return err
+	}
+	// gone goes through the archived sessions up to one.
+	gone := func(to id.Session) error {
+		for archived.have && archived.row.Session <= to {
+			a := archived.row
+			if orphans := entries.skip(a.Session) + attempts.skip(a.Session) + events.skip(a.Session+1) + tasks.skip(a.Session+1); orphans > 0 {
+				c.problem("project %s: %d rows before the archived session %s belong to no session", p, orphans, a.Session)
+			}
+			if err := c.archived(&a, entries.take(a.Session), attempts.take(a.Session)); err != nil {
+				return err
+			}
+			archived.step()
+		}
+		return archived.err
+	}
 	for s, err := range c.snapshot.Sessions(c.ctx, p) {
 		if err != nil {
 			return err
 		}
 		c.Sessions++
+		if err := gone(s.ID - 1); err != nil {
+			return err
+		}
+		if archived.have && archived.row.Session == s.ID {
+			c.problem("session %s is archived and still there", s.ID)
+			archived.step()
+		}
 		orphans := entries.skip(s.ID) + attempts.skip(s.ID) + events.skip(s.ID) + tasks.skip(s.ID)
 		if orphans > 0 {
 			c.problem("project %s: %d rows before session %s belong to no session", p, orphans, s.ID)
@@ -265,10 +311,14 @@ func (c *checker) sessions() error {
 		}
 	}
 	const last = id.Session(1<<63 - 1)
+	if err := gone(last - 1); err != nil {
+		return err
+	}
+	c.end()
 	if orphans := entries.skip(last) + attempts.skip(last) + events.skip(last) + tasks.skip(last); orphans > 0 {
 		c.problem("project %s: %d rows at the end belong to no session", p, orphans)
 	}
-	for _, err := range []error{entries.err, attempts.err, events.err, tasks.err} {
+	for _, err := range []error{entries.err, attempts.err, events.err, tasks.err, archived.err} {
 		if err != nil {
 			return err
 		}

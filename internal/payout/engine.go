@@ -145,6 +145,8 @@ type Engine struct {
 	sealing  sync.RWMutex
 	rotating sync.Mutex // one at a time
 
+	archiving sync.Mutex // one at a time
+
 	intake    sync.RWMutex // guards closed and the closing of queue
 	closed    bool
 	closing   sync.Once
@@ -364,7 +366,7 @@ func (e *Engine) Status(ctx context.Context, c Call, r wire.Request) (Answer, er
 	s, err := e.store.Session(ctx, c.key(r.Session))
 	if err != nil {
 		if fault.CodeOf(err) == fault.NotFound {
-			err = fault.New(fault.NotFound, "session_id: no such session")
+			err = e.gone(ctx, c.key(r.Session), fault.New(fault.NotFound, "session_id: no such session"))
 		}
 		return Answer{}, err
 	}
@@ -420,7 +422,11 @@ func (e *Engine) serve(ctx context.Context, r *request) (Answer, error) {
 		}
 		r.Print = keyed
 	}
-	return e.do(ctx, r)
+	answer, err := e.do(ctx, r)
+	if err != nil {
+		err = e.gone(ctx, r.session, err)
+	}
+	return answer, err
 }
 
 // sealed seals the open card number of a request, if it has one, so that it

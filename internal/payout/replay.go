@@ -34,8 +34,10 @@ func (e *Engine) Replay(ctx context.Context, k store.EventKey) error {
 	if !ok {
 		return fault.New(fault.NotFound, "no project %s", k.Project)
 	}
-	_, err := e.do(ctx, &replay{project.Project, k})
-	return err
+	if _, err := e.do(ctx, &replay{project.Project, k}); err != nil {
+		return e.gone(ctx, k.SessionKey, err)
+	}
+	return nil
 }
 
 // ReplayGivenUp does the same for all events of a project that were given up

@@ -52,7 +52,14 @@ func (e *Engine) TakeReturn(ctx context.Context, name string, r rail.Return) (Re
 	case fault.CodeOf(err) != fault.NotFound:
 		return Returned{}, err
 	}
-	err = e.report(ctx, c)
+	if c.archived, err = e.archived(ctx, c.task.SessionKey); err != nil {
+		return Returned{}, err
+	}
+	if err = e.report(ctx, c); fault.CodeOf(err) == fault.NotFound && c.archived == nil { // it was archived just now
+		if c.archived, _ = e.archived(ctx, c.task.SessionKey); c.archived != nil {
+			err = e.report(ctx, c)
+		}
+	}
 	return c.result, err
 }
 
@@ -82,7 +89,9 @@ type returned struct {
 	errand // of no project where nobody knows the payment
 	rail   string
 	told   rail.Return
-	result Returned // set by decide
+	// archived is what stays of the payment's session; nil if it is not archived.
+	archived *store.Archived
+	result   Returned // set by decide
 }
 
 // print is what the rail's reference stands for.
@@ -106,6 +115,18 @@ func (r *returned) reads(names *store.Reads) {
 	if r.task.Project != "" {
 		r.errand.reads(names)
 	}
+	if p := r.archivedPayout(); p != nil && p.Account != "" {
+		names.Accounts = append(names.Accounts, store.AccountKey{Project: r.task.Project, Number: p.Account})
+	}
+}
+
+// archivedPayout is what stays of the payout that comes back; nil if it is not
+// archived.
+func (r *returned) archivedPayout() *store.ArchivedPayout {
+	if r.archived == nil {
+		return nil
+	}
+	return findArchived(r.archived, r.task.Payout)
 }
 
 func (r *returned) decide(t *tx) (Answer, error) {
@@ -133,6 +154,9 @@ func (r *returned) decide(t *tx) (Answer, error) {
 			r.rail, r.told.Amount, r.told.Reference, r.told.Payment))
 		return Answer{}, nil
 	}
+	if was := r.archivedPayout(); was != nil {
+		return Answer{}, r.late(t, was)
+	}
 	s, p, err := r.payout(t, false)
 	if err != nil {
 		return Answer{}, err
@@ -150,6 +174,23 @@ func (r *returned) decide(t *tx) (Answer, error) {
 	r.result.Status = p.Refunds[n].Status
 	t.put(s)
 	return Answer{}, nil
+}
+
+// late takes a return of a payout that is archived. Nobody gets the money before
+// people have looked: the partner can't be told of a session that is gone.
+func (r *returned) late(t *tx, p *store.ArchivedPayout) error {
+	r.result.Alarm = "return_of_archived"
+	says := fmt.Sprintf("return %s: %s came back of a payout that was %s and is archived in %s; ", r.told.Reference, r.told.Amount, p.State, r.archived.Archive)
+	if r.told.Amount.Currency != money.RUB || p.State == session.Returned {
+		r.result.Status = session.RefundRefused
+		t.alarm(r.task.SessionKey, p.ID, r.result.Alarm, says+"nothing was booked")
+		return nil
+	}
+	r.result.Status = session.RefundSuspended
+	t.alarm(r.task.SessionKey, p.ID, r.result.Alarm, says+"it is in suspense")
+	e := ledger.Stray(r.told.Amount.Minor, r.rail)
+	e.Session, e.Payout = r.task.Session, p.ID
+	return t.post(r.task.Project, p.Account, e)
 }
 
 // keptRefunds gives the returns that came too early their turn, once the payout

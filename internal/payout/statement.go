@@ -214,6 +214,8 @@ type payment struct {
 	minor  int64
 	state  session.State
 	told   []store.StatementLine // by earlier statements
+	// archived says that the payout is: what a line says of it changes nothing.
+	archived bool
 }
 
 // verdict is what is to be said of a line.
@@ -354,13 +356,27 @@ func (r *reconciliation) lookUp(reference string) (*payment, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.minor, p.state = now.Minor(), now.State
+	if !p.archived {
+		p.minor, p.state = now.Minor(), now.State
+	}
 	return p, nil
 }
 
-// payout reads a payment's payout as it stands.
+// payout reads a payment's payout as it stands; nil if it is archived.
 func (r *reconciliation) payout(p *payment) (*session.Payout, error) {
 	s, err := r.store.Session(r.ctx, p.SessionKey)
+	if fault.CodeOf(err) == fault.NotFound {
+		a, lookUp := r.archived(r.ctx, p.SessionKey)
+		if lookUp != nil {
+			return nil, lookUp
+		}
+		if a != nil {
+			if was := findArchived(a, p.payout); was != nil {
+				p.archived, p.minor, p.state = true, was.Minor, was.State
+				return nil, nil
+			}
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -427,6 +443,8 @@ func (r *reconciliation) judge() {
 			differs(store.Extra, "no payment with this reference was ever sent")
 		case another(p.told, l):
 			differs(store.DoubledLine, "the statement %s tells of it already, under another name or time", p.told[0].Statement)
+		case p.state == session.Failed && p.archived:
+			differs(store.Extra, "the payout has failed and is archived; nothing was booked")
 		case p.state == session.Failed:
 			v.proves = l.Amount == v.ours
 			differs(store.Extra, "the payout has failed")
@@ -556,6 +574,13 @@ func (r *reconciliation) give(i int) error {
 	now, err := r.payout(p)
 	if err != nil {
 		return err
+	}
+	if p.archived {
+		v.ours = money.Amount{Minor: p.minor, Currency: money.RUB}
+		if !taken.Repeated || p.state != session.Returned {
+			v.kind, v.text = store.Extra, "the payout is archived; see the alarm about what came back"
+		}
+		return nil
 	}
 	v.ours = money.Amount{Minor: now.Minor(), Currency: money.RUB}
 	var back *session.Refund

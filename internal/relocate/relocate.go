@@ -218,7 +218,7 @@ func (m *move) proveTarget(ctx context.Context, to store.Dump, want *payout.Repo
 	}
 	if got.Projects != want.Projects || got.Sessions != want.Sessions || got.Payouts != want.Payouts || got.Live != want.Live ||
 		got.Entries != want.Entries || got.Events != want.Events || got.Pending != want.Pending || got.GivenUp != want.GivenUp ||
-		got.Statements != want.Statements || got.Differences != want.Differences {
+		got.Statements != want.Statements || got.Differences != want.Differences || got.Archived != want.Archived {
 		return nil, fault.New(fault.Internal, "the books of the target are others: %+v in place of %+v", *got, *want)
 	}
 	books, err := to.Books(ctx)

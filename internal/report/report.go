@@ -156,7 +156,7 @@ func pageRows(ctx context.Context, s Source, p *partner.Project, d Day, page []l
 	for _, e := range entries {
 		payout, ok := payouts[e.Payout]
 		if !ok {
-			return nil, fault.New(fault.Internal, "entry %d is of %s, which is not there", e.No, e.Payout)
+			return nil, fault.New(fault.WrongState, "payouts of this day are archived, such as %s: there is no report of it any more", e.Payout)
 		}
 		r, err := rowOf(e, payout)
 		if err != nil {
