@@ -43,6 +43,7 @@ type grammar struct {
 	Check    checkCommand    `cmd:"" help:"Prove the books."`
 	Alarms   alarmsCommand   `cmd:"" help:"What calls for people, newest first."`
 
+	Archive   archiveCommand   `cmd:"" help:"Take what ended long ago out of the database."`
 	Statement statementCommand `cmd:"" help:"Statements of rails: compare them with the books."`
 
 	Token    tokenCommand    `cmd:"" help:"What stands for cards and accounts."`

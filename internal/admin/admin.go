@@ -61,6 +61,8 @@ const (
 	opSetOperator     = "/operator/set"
 	opRemoveOperator  = "/operator/remove"
 	opReport          = "/report/payouts"
+	opArchive         = "/archive/run"
+	opArchiveCheck    = "/archive/verify"
 )
 
 // headerDatabase names the database that the caller means, so that a command
@@ -122,6 +124,8 @@ func New(o Options) http.Handler {
 	mux.Handle("POST "+opSetOperator, handle(d.setOperator))
 	mux.Handle("POST "+opRemoveOperator, handle(d.removeOperator))
 	mux.HandleFunc("POST "+opReport, d.report)
+	mux.Handle("POST "+opArchive, handle(d.archive))
+	mux.Handle("POST "+opArchiveCheck, handle(d.checkArchives))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if meant := r.Header.Get(headerDatabase); meant != o.Database {
 			reply(w, nil, fault.New(fault.WrongState, "the server on this folder has the database %s, not %s", o.Database, meant))
@@ -196,12 +200,17 @@ type checkRequest struct {
 }
 
 func (d *desk) check(ctx context.Context, in checkRequest) (*payout.Report, error) {
-	r, err := d.engine.Check(ctx)
+	return d.checked(ctx, in.Actor, func() (*payout.Report, error) { return d.engine.Check(ctx) })
+}
+
+// checked proves the books, and writes down that the vault was opened.
+func (d *desk) checked(ctx context.Context, actor string, check func() (*payout.Report, error)) (*payout.Report, error) {
+	r, err := check()
 	if err != nil {
 		return nil, err
 	}
 	if r.Opened > 0 { // and shown to nobody
-		if err := d.engine.Record(ctx, "", in.Actor, "vault_check", "", fmt.Sprintf("%d rows opened", r.Opened)); err != nil {
+		if err := d.engine.Record(ctx, "", actor, "vault_check", "", fmt.Sprintf("%d rows opened", r.Opened)); err != nil {
 			return nil, err
 		}
 	}
