@@ -46,10 +46,13 @@ type grammar struct {
 	Archive   archiveCommand   `cmd:"" help:"Take what ended long ago out of the database."`
 	Statement statementCommand `cmd:"" help:"Statements of rails: compare them with the books."`
 
+	Backup   backupCommand   `cmd:"" help:"Copy the SQLite database, beside the running server as well, to be kept."`
+	Restored restoredCommand `cmd:"" help:"Go on with a database that was restored from a backup."`
+
 	Token    tokenCommand    `cmd:"" help:"What stands for cards and accounts."`
 	Vault    vaultCommand    `cmd:"" help:"What is sealed, and the key that seals it."`
 	Operator operatorCommand `cmd:"" help:"Who may log in to the console."`
-	Audit    auditCommand    `cmd:"" help:"Who did what with the vault, newest first."`
+	Audit    auditCommand    `cmd:"" help:"Who did what with the vault and after a restore, newest first."`
 	Copy     copyCommand     `cmd:"" help:"Move a stopped installation to another database."`
 	Payout   payoutCommand   `cmd:"" help:"The partner's side of the API, from the shell."`
 	Config   configCommand   `cmd:"" help:"Print the settings that serve would run with; secrets are hidden."`

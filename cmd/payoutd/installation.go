@@ -53,6 +53,7 @@ type installation struct {
 	log     *slog.Logger
 	clock   *sandbox.Clock // real time where no sandbox has used the folder
 	world   *sandbox.World // nil without simulated rails
+	head    *head          // nil for a command
 }
 
 // purpose is what an installation is opened for.
@@ -66,6 +67,8 @@ type purpose struct {
 	// leaves what it makes to the nodes.
 	roles []string
 	rates rateFlags
+	// serves says that it is to work on payouts, and not only to do a command.
+	serves bool
 }
 
 // open opens the installation in f, or makes one if it may; errNone if there is
@@ -90,6 +93,15 @@ func open(ctx context.Context, f folder, log *slog.Logger, why purpose) (_ *inst
 	}
 	if err := relocate.Moved(ctx, i.store); err != nil {
 		return nil, err
+	}
+	restored, err := i.noticeRestore(ctx)
+	if err != nil && (why.serves || !errors.Is(err, errEmptied)) {
+		return nil, err
+	}
+	if why.serves {
+		if err := i.wentBack(restored); err != nil {
+			return nil, err
+		}
 	}
 	sealer, err := i.openKeys(ctx, why.may)
 	if err != nil {
@@ -117,6 +129,12 @@ func open(ctx context.Context, f folder, log *slog.Logger, why purpose) (_ *inst
 		}); err != nil {
 			return nil, err
 		}
+	}
+	if why.serves {
+		if i.head, err = openHead(f, log); err != nil {
+			return nil, err
+		}
+		options.Wrote = i.head.note
 	}
 	if i.engine, err = payout.New(ctx, options); err != nil {
 		return nil, err
@@ -179,8 +197,11 @@ func (i *installation) close() error {
 		i.engine.Close()
 	}
 	var err error
+	if i.head != nil {
+		err = i.head.close()
+	}
 	if i.store != nil {
-		err = i.store.Close()
+		err = errors.Join(err, i.store.Close())
 	}
 	if i.world != nil {
 		err = errors.Join(err, i.world.Close())

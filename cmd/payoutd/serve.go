@@ -261,7 +261,7 @@ func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags
 		}
 		opened = append(opened, s.consoles)
 	}
-	if s.installation, err = openPatiently(ctx, f, log, purpose{may: mayMake, simulated: flags.SandboxRails, origin: s.url, railsNoSync: flags.RailsNoSync, roles: flags.Roles, rates: flags.rateFlags}); err != nil {
+	if s.installation, err = openPatiently(ctx, f, log, purpose{may: mayMake, simulated: flags.SandboxRails, origin: s.url, railsNoSync: flags.RailsNoSync, roles: flags.Roles, rates: flags.rateFlags, serves: true}); err != nil {
 		return nil, err
 	}
 	opened = append(opened, closer(s.close))

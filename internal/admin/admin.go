@@ -63,6 +63,10 @@ const (
 	opReport          = "/report/payouts"
 	opArchive         = "/archive/run"
 	opArchiveCheck    = "/archive/verify"
+
+	opRestore        = "/restored/show"
+	opDeclareRestore = "/restored/declare"
+	opReleaseRestore = "/restored/release"
 )
 
 // headerDatabase names the database that the caller means, so that a command
@@ -126,6 +130,9 @@ func New(o Options) http.Handler {
 	mux.HandleFunc("POST "+opReport, d.report)
 	mux.Handle("POST "+opArchive, handle(d.archive))
 	mux.Handle("POST "+opArchiveCheck, handle(d.checkArchives))
+	mux.Handle("POST "+opRestore, handle(d.restore))
+	mux.Handle("POST "+opDeclareRestore, handle(d.declareRestore))
+	mux.Handle("POST "+opReleaseRestore, handle(d.releaseRestore))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if meant := r.Header.Get(headerDatabase); meant != o.Database {
 			reply(w, nil, fault.New(fault.WrongState, "the server on this folder has the database %s, not %s", o.Database, meant))

@@ -75,12 +75,6 @@ func (d *desk) receipts(ctx context.Context, in ReceiptsRequest) ([]Receipt, err
 }
 
 func showReceipt(r payout.OpenReceipt) Receipt {
-	known := func(t time.Time) *time.Time {
-		if t.IsZero() {
-			return nil
-		}
-		return &t
-	}
 	return Receipt{
 		Project: r.Project, Session: r.Session.String(), Payout: r.Payout.String(), State: r.State, INN: r.INN,
 		Amount: r.Amount.String(), EarnedAt: known(r.EarnedAt), Deadline: known(r.Deadline), Denied: r.Denied,

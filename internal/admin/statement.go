@@ -114,25 +114,29 @@ func shownReport(r *payout.StatementReport) Statement {
 	s := shownStatement(&r.Statement)
 	s.Repeated = r.Repeated
 	for i := range r.Differences {
-		of := &r.Differences[i]
-		d := Difference{
-			No: of.No, Kind: string(of.Kind), Project: of.Project, Line: of.Line, Reference: of.Reference, RailID: of.RailID, Text: of.Text, At: of.At,
-		}
-		if of.Session != 0 {
-			d.Session, d.Payout = of.Session.String(), of.Payout.String()
-		}
-		if of.Theirs.Currency != "" {
-			d.Theirs = &of.Theirs
-		}
-		if of.Ours.Currency != "" {
-			d.Ours = &of.Ours
-		}
-		if in, ok := r.Found[of.No]; ok {
+		d := shownDifference(&r.Differences[i])
+		if in, ok := r.Found[d.No]; ok {
 			d.FoundIn = in.String()
 		}
 		s.Found = append(s.Found, d)
 	}
 	return s
+}
+
+func shownDifference(of *store.Difference) Difference {
+	d := Difference{
+		No: of.No, Kind: string(of.Kind), Project: of.Project, Line: of.Line, Reference: of.Reference, RailID: of.RailID, Text: of.Text, At: of.At,
+	}
+	if of.Session != 0 {
+		d.Session, d.Payout = of.Session.String(), of.Payout.String()
+	}
+	if of.Theirs.Currency != "" {
+		d.Theirs = &of.Theirs
+	}
+	if of.Ours.Currency != "" {
+		d.Ours = &of.Ours
+	}
+	return d
 }
 
 // ImportStatement takes in a statement of a rail, once for each of the rail's

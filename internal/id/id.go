@@ -129,6 +129,12 @@ func (a Archive) String() string { return "ar_" + strconv.FormatInt(int64(a), 10
 // Batch names one transaction of the committer.
 type Batch int64
 
+// At is when the number was made, by the clock of who made it, cut to
+// milliseconds.
+func (b Batch) At() time.Time {
+	return epoch.Add(time.Duration(b>>(nodeBits+sequenceBits)) * time.Millisecond)
+}
+
 func parse(prefix, s string) (int64, error) {
 	digits, ok := strings.CutPrefix(s, prefix)
 	n, err := strconv.ParseInt(digits, 10, 64)

@@ -31,6 +31,7 @@ type request struct {
 	session store.SessionKey // Session 0 where none is loaded
 	account string           // own account that the request names; "" for none
 	money   bool             // it may book an entry or make an event
+	makes   bool             // it makes a session or starts a payout
 	run     func(*tx) (*session.Session, error)
 }
 
@@ -69,6 +70,9 @@ func (r *request) decide(t *tx) (Answer, error) {
 			}
 			return Answer{Body: burnt.Answer, Replayed: true}, nil
 		}
+	}
+	if err := t.restores.now.Load().refuses(r.makes); err != nil {
+		return Answer{}, err
 	}
 	shown, err := r.run(t)
 	if err != nil {
@@ -535,7 +539,7 @@ func (o *outcome) open(t *tx, s *session.Session, p *session.Payout) error {
 	switch {
 	case o.says.Status != rail.NeverSeen:
 		p.NeverSeen = 0
-	case o.asked.After(p.SentAt.Add(terms.SendDeadline + terms.Visibility)), sabotage == "impatience":
+	case o.asked.After(t.lastSent(p).Add(terms.SendDeadline + terms.Visibility)), sabotage == "impatience":
 		p.NeverSeen++
 	}
 	if p.NeverSeen >= neverSeenMin {

@@ -132,6 +132,9 @@ func (e *Engine) commit(commands []*pending) {
 	e.metrics.batch(len(commands), e.real().Sub(began), err)
 	switch {
 	case err == nil:
+		if e.wrote != nil && !b.changes.Empty() {
+			e.wrote(b.changes.Batch)
+		}
 		e.handOver(b)
 	case len(commands) > 1 && fault.CodeOf(err) != fault.Busy && !errors.Is(err, store.ErrUnknown):
 		e.log.Error("batch failed, trying its commands one by one", "commands", len(commands), "error", err)

@@ -90,6 +90,9 @@ type Options struct {
 	// IDs numbers what is made; nil takes a node number from the store, and the
 	// real time, which unlike the product's goes the same way on all nodes.
 	IDs *id.Generator
+	// Wrote is told of each batch that is known to be committed, before anybody
+	// hears of what is in it; nil tells nobody.
+	Wrote func(id.Batch)
 	// The next three are for a simulation, whose history repeats itself for a
 	// seed. Transport carries webhooks, nil means the network. Jitter draws from
 	// [0, 1) by how much a retry comes early, nil means chance. Admit is called
@@ -139,6 +142,8 @@ type Engine struct {
 	cards      cards
 
 	statements sync.Mutex // one is taken in at a time
+	restores   restores
+	wrote      func(id.Batch) // nil tells nobody
 
 	// sealing is held for reading from the moment that something is sealed until
 	// it is committed; who changes the key that seals waits for all of it.
@@ -177,7 +182,7 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 		store: o.Store, vault: o.Vault, rails: o.Rails, byName: map[string]rail.Rail{}, serverKeys: o.ServerKeys,
 		sandbox: o.Sandbox, rates: o.Rates, tax: o.Tax, accounts: o.Accounts, gapMax: o.QueryGapMax, real: time.Now, log: o.Log, metrics: newMetrics(o.Metrics),
 		now: func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
-		ids: o.IDs, admit: o.Admit,
+		ids: o.IDs, admit: o.Admit, wrote: o.Wrote,
 		node: newNode(), left: make(chan struct{}, 1), calendar: make(chan struct{}, 1),
 		queue: make(chan *pending, queueMax), committed: make(chan struct{}),
 	}
@@ -201,7 +206,7 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 			}
 		}()
 	}
-	if err := e.loadProjects(ctx); err != nil {
+	if err := errors.Join(e.loadProjects(ctx), e.loadRestore(ctx)); err != nil {
 		return nil, err
 	}
 	go e.commitLoop()
@@ -273,7 +278,7 @@ func (e *Engine) Create(ctx context.Context, c Call, r wire.Request) (Answer, er
 	if err != nil {
 		return Answer{}, err
 	}
-	return e.serve(ctx, &request{Call: c, run: func(t *tx) (*session.Session, error) {
+	return e.serve(ctx, &request{Call: c, makes: true, run: func(t *tx) (*session.Session, error) {
 		if err := t.exchangeable(c.Project, r.Details.Amount); err != nil {
 			return nil, err
 		}
@@ -295,7 +300,7 @@ func (e *Engine) Start(ctx context.Context, c Call, r wire.Request) (Answer, err
 		return Answer{}, err
 	}
 	key := c.key(r.Session)
-	return e.serve(ctx, &request{Call: c, session: key, account: r.Details.Account, run: func(t *tx) (*session.Session, error) {
+	return e.serve(ctx, &request{Call: c, session: key, account: r.Details.Account, makes: true, run: func(t *tx) (*session.Session, error) {
 		s, err := t.session(key)
 		if err != nil {
 			return nil, err
@@ -318,7 +323,7 @@ func (e *Engine) Init(ctx context.Context, c Call, r wire.Request) (Answer, erro
 	if err != nil {
 		return Answer{}, err
 	}
-	return e.serve(ctx, &request{Call: c, account: r.Details.Account, run: func(t *tx) (*session.Session, error) {
+	return e.serve(ctx, &request{Call: c, account: r.Details.Account, makes: true, run: func(t *tx) (*session.Session, error) {
 		s := t.draft(number, c)
 		t.seal(card)
 		t.put(s)
@@ -541,11 +546,13 @@ func (e *Engine) queryGap(attempt int) time.Duration {
 // leases. First of all it asks the rails about every payout that was under way
 // when an earlier run died; before that it sends nothing. fault.Stale if another
 // run has taken this one's node number, which happens to a node that was paused
-// or cut off for longer than its lease.
+// or cut off for longer than its lease; store.ErrWentBack if the database turns
+// out to be an earlier state of itself.
 func (e *Engine) Run(ctx context.Context) error {
 	outer := ctx
 	ctx, lose := context.WithCancelCause(ctx)
 	defer lose(nil)
+	e.restores.began.Store(e.restores.now.Load())
 	// What is not begun when ctx ends is left to others at once; calls to rails
 	// and partners that are under way have a while to come to their end.
 	e.stopping.Store(false)
@@ -570,7 +577,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	if e.hooks.mine {
 		workers.Go(func() { e.hooks.run(ctx, calls) })
 	}
-	workers.Go(func() { e.watchProjects(ctx) })
+	workers.Go(func() {
+		if err := e.watchOthers(ctx); err != nil {
+			lose(err)
+		}
+	})
 	workers.Go(func() { e.wipeEnded(ctx) })
 	if e.tasksWorker.mine || e.hooks.mine {
 		workers.Go(func() { e.store.Listen(ctx, e.Wake) })

@@ -32,7 +32,7 @@ func (e *Engine) MultiInit(ctx context.Context, c Call, r wire.Request) (Answer,
 
 // multi is the command of MultiInit.
 func (e *Engine) multi(c Call, number id.Session, payouts []id.Payout, cards []*vault.Sealed, r wire.Request) *request {
-	return &request{Call: c, run: func(t *tx) (*session.Session, error) {
+	return &request{Call: c, makes: true, run: func(t *tx) (*session.Session, error) {
 		s := t.draft(number, c)
 		for i := range r.Items {
 			if err := t.start(s, payouts[i], c, r.Items[i].Details); err != nil {

@@ -2,6 +2,7 @@ package payout
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/sign"
 )
 
@@ -122,18 +124,26 @@ func (e *Engine) loadProjects(ctx context.Context) error {
 	return nil
 }
 
-// watchProjects sees what other nodes change.
-func (e *Engine) watchProjects(ctx context.Context) {
+// watchOthers sees what other nodes change. It returns an error if this one must
+// not go on, because the database went back; nil when ctx ends.
+func (e *Engine) watchOthers(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-tick.C:
-			if err := e.loadProjects(ctx); err != nil && ctx.Err() == nil {
-				e.log.Error("reading projects", "error", err)
-			}
+		}
+		err := errors.Join(e.loadProjects(ctx), e.loadRestore(ctx))
+		if errors.Is(err, store.ErrWentBack) {
+			return err
+		}
+		if err != nil && ctx.Err() == nil {
+			e.log.Error("reading projects", "error", err)
+		}
+		if err := e.overtaken(); err != nil {
+			return err
 		}
 	}
 }

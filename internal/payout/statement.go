@@ -59,6 +59,9 @@ func (e *Engine) TakeStatement(ctx context.Context, name string, s *statement.St
 	if err := e.checkStatement(name, s); err != nil {
 		return StatementReport{}, err
 	}
+	if r := e.restores.now.Load(); r != nil && r.State == RestoreAsking {
+		return StatementReport{}, fault.New(fault.WrongState, "the database was restored, and the rails are still being asked about what it knows: take the statement after that")
+	}
 	e.statements.Lock()
 	defer e.statements.Unlock()
 	earlier, err := e.store.StatementsOf(ctx, name, math.MaxInt32)

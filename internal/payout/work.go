@@ -74,6 +74,7 @@ func (w *taskWorker) wake() {
 // run works until ctx ends; calls ends a while later and takes calls of rails
 // under way with it.
 func (w *taskWorker) run(ctx, calls context.Context) {
+	w.recall(ctx, calls)
 	w.crew.run(func() { w.agenda.run(ctx, func(j *job) { w.start(calls, j) }) })
 	w.ask(ctx, calls)
 	w.promise(ctx, calls)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
@@ -23,6 +24,11 @@ import (
 // installation has moved, with the name of the one that took its place. Who
 // opens it for work must refuse: both would go on with the same payouts.
 const SettingMovedTo = "moved_to"
+
+// SettingMovedBatch is the setting that stands in the database to which an
+// installation has moved, with the last batch of the one where it was before: all
+// up to it is there, though the batches themselves are not.
+const SettingMovedBatch = "moved_batch"
 
 // Options say what goes where.
 type Options struct {
@@ -71,6 +77,15 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	began := o.Now()
 	if err := o.From.Dump(ctx, func(from store.Dump) error { return m.run(ctx, from) }); err != nil {
 		return nil, err
+	}
+	last, err := o.From.LastBatch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if last != 0 {
+		if err := o.To.PutSetting(ctx, SettingMovedBatch, strconv.AppendInt(nil, int64(last), 10)); err != nil {
+			return nil, err
+		}
 	}
 	if err := o.From.PutSetting(context.WithoutCancel(ctx), SettingMovedTo, []byte(o.Target)); err != nil {
 		return nil, fmt.Errorf("everything was copied, but the source could not be marked; never start a server on it again: %w", err)

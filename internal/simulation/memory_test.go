@@ -562,6 +562,15 @@ func (m *memory) Committed(ctx context.Context, batch id.Batch) (bool, error) {
 	return read(m, ctx, func() (bool, error) { _, ok := m.batches[batch]; return ok, nil })
 }
 
+func (m *memory) LastBatch(ctx context.Context) (id.Batch, error) {
+	return read(m, ctx, func() (last id.Batch, _ error) {
+		for b := range m.batches {
+			last = max(last, b)
+		}
+		return last, nil
+	})
+}
+
 // dueTasks are those that a claim would take, in its order.
 func (m *memory) dueTasks(due, now time.Time, kinds ...store.TaskKind) []store.Task {
 	var tasks []store.Task

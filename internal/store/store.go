@@ -33,8 +33,12 @@ type Store interface {
 	// When the answer to the COMMIT itself is lost, the error is ErrUnknown and
 	// Committed tells what became of it.
 	Commit(ctx context.Context, reads Reads, decide func(*Rows) (*Changes, error)) error
-	// Committed reports whether the batch was written.
+	// Committed reports whether the batch was written. It is known for
+	// BatchesKept at least.
 	Committed(ctx context.Context, batch id.Batch) (bool, error)
+	// LastBatch is the highest number of a batch that was written; 0 if there is
+	// none.
+	LastBatch(ctx context.Context) (id.Batch, error)
 
 	// ClaimTasks takes up to limit tasks that are due and that nobody holds a
 	// lease of, oldest due first, gives node the lease of them for the given
@@ -146,6 +150,31 @@ var ErrUnknown error = unknownError{}
 type unknownError struct{}
 
 func (unknownError) Error() string { return "the outcome of the commit is unknown" }
+
+// BatchesKept is how long a batch can be looked up, counted back from the last
+// one.
+const BatchesKept = 24 * time.Hour
+
+// ErrWentBack says that the database lacks what was known to be committed: it
+// is an earlier state of itself.
+var ErrWentBack error = wentBackError{}
+
+type wentBackError struct{}
+
+func (wentBackError) Error() string {
+	return "the database went back to an earlier state: it lacks what it had confirmed"
+}
+
+// Lacks reports whether a batch that was known to be committed is not there.
+// One that may have been forgotten since counts as there.
+func Lacks(ctx context.Context, s Store, batch id.Batch) (bool, error) {
+	there, err := s.Committed(ctx, batch)
+	if err != nil || there {
+		return false, err
+	}
+	last, err := s.LastBatch(ctx)
+	return err == nil && last.At().Sub(batch.At()) < BatchesKept, err
+}
 
 // Nodes is how many node numbers there are: 0 to Nodes-1, as many as package id
 // has room for.

@@ -144,6 +144,7 @@ func (t *transaction) commit(ctx context.Context, b *pgx.Batch, of batch) error 
 		return &lostError{batch: of, cause: errWarned}
 	case err == nil:
 		t.open = false
+		t.store.last.Store(&of)
 		return nil
 	case t.conn.IsClosed() && !pgconn.SafeToRetry(err):
 		return &lostError{batch: of, cause: err}
@@ -219,6 +220,7 @@ func (s *Store) settle(lost *lostError) error {
 		written, err := s.seal(ctx, lost.batch)
 		switch {
 		case err == nil && written:
+			s.last.Store(&lost.batch)
 			s.log.Warn("commit written, its answer lost", "batch", int64(lost.id), "error", lost.cause)
 			return nil
 		case err == nil:
@@ -237,7 +239,39 @@ const (
 		ON CONFLICT (project, id) DO UPDATE SET written = b.written RETURNING written`
 
 	committedBatch = `SELECT EXISTS (SELECT 1 FROM batches WHERE id = $1 AND written)`
+	lastBatch      = `SELECT coalesce(max(id), 0) FROM batches WHERE written`
+	stillThere     = `SELECT pg_is_in_recovery() OR EXISTS (SELECT 1 FROM batches WHERE project = $1 AND id = $2),
+		coalesce((SELECT max(id) FROM batches), 0)`
 )
+
+// stillThere refuses a new connection to a server that lacks what this node
+// knows to be committed: one that was restored to an earlier state, or a standby
+// that had not yet had it when it took over. No server goes back under a
+// connection that stands. A standby that only reads may be behind.
+func (s *Store) stillThere(ctx context.Context, conn *pgx.Conn) error {
+	last := s.last.Load()
+	if last == nil {
+		return nil
+	}
+	var there bool
+	var newest id.Batch
+	if err := conn.QueryRow(ctx, stillThere, last.project, last.id).Scan(&there, &newest); err != nil {
+		return err
+	}
+	if there || newest.At().Sub(last.id.At()) >= store.BatchesKept { // it may have been forgotten
+		return nil
+	}
+	return store.ErrWentBack
+}
+
+// LastBatch implements store.Store.
+func (s *Store) LastBatch(ctx context.Context) (last id.Batch, err error) {
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error { return conn.QueryRow(ctx, lastBatch).Scan(&last) })
+	if err != nil {
+		return 0, failed(err, "look up the last batch")
+	}
+	return last, nil
+}
 
 // seal decides for good whether a batch was written. That its row is not there
 // proves nothing: the COMMIT may still be on its way, or stand in the queue of

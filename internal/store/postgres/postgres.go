@@ -46,6 +46,7 @@ type Store struct {
 	replicates bool
 
 	recent  *recent
+	last    atomic.Pointer[batch] // that this node knows to be committed
 	commits atomic.Int64
 	closing sync.Once
 	closed  chan struct{}
@@ -110,6 +111,7 @@ func Open(ctx context.Context, url string, log *slog.Logger) (_ *Store, err erro
 			_ = s.Close()
 		}
 	}()
+	config.AfterConnect = s.stillThere
 	lookUp := config.Copy()
 	maps.Copy(lookUp.ConnConfig.RuntimeParams, lookUps)
 	if s.readers, err = pgxpool.NewWithConfig(ctx, lookUp.Copy()); err != nil {

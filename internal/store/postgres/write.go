@@ -128,9 +128,9 @@ const (
 		) old WHERE b.project = old.project AND b.id = old.id`
 )
 
-// keepBatches is how long a batch can be looked up, in the unit of its number:
-// package id puts the milliseconds above 22 bits.
-const keepBatches = int64(24*time.Hour/time.Millisecond) << 22
+// keepBatches is store.BatchesKept in the unit of a batch's number: package id
+// puts the milliseconds above 22 bits.
+const keepBatches = int64(store.BatchesKept/time.Millisecond) << 22
 
 // One batch in so many forgets old ones, twice as many, so that the table
 // shrinks after a pause.

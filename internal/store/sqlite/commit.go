@@ -71,9 +71,17 @@ func (s *Store) Committed(ctx context.Context, batch id.Batch) (bool, error) {
 	return written, nil
 }
 
-// keepBatches is how long a batch can be looked up, in the unit of its number:
-// package id puts the milliseconds above 22 bits.
-const keepBatches = int64(24*time.Hour/time.Millisecond) << 22
+// LastBatch implements store.Store.
+func (s *Store) LastBatch(ctx context.Context) (last id.Batch, err error) {
+	if err := s.readers.QueryRowContext(ctx, `SELECT coalesce(max(id), 0) FROM batches`).Scan(&last); err != nil {
+		return 0, s.failed(err, "look up the last batch")
+	}
+	return last, nil
+}
+
+// keepBatches is store.BatchesKept in the unit of a batch's number: package id
+// puts the milliseconds above 22 bits.
+const keepBatches = int64(store.BatchesKept/time.Millisecond) << 22
 
 // Each batch makes room for itself: two old ones go, so that the table shrinks
 // after a pause and no commit pays for many.

@@ -386,6 +386,7 @@ func cancelledContextWritesNothing(b *bed) {
 
 func batchesAreRemembered(b *bed) {
 	b.project("p", 0)
+	b.wantLast(0)
 	var batch id.Batch
 	b.commit(store.Reads{Books: []id.Project{"p"}}, func(rows *store.Rows, c *store.Changes) {
 		batch = c.Batch
@@ -393,10 +394,23 @@ func batchesAreRemembered(b *bed) {
 	})
 	b.wantBatch(batch, true)
 	b.wantBatch(batch+1, false)
+	b.wantLast(batch)
+	for of, want := range map[id.Batch]bool{batch: false, batch + 1: true, batch - id.Batch(store.BatchesKept/time.Millisecond)<<22: false} {
+		lacks, err := store.Lacks(b.ctx, b.Store, of)
+		b.must(err)
+		same(b, fmt.Sprintf("lacks %d", of), lacks, want)
+	}
 	for range 10 {
 		b.deposit("p", 1)
 	}
 	b.wantBatch(batch, true)
+}
+
+func (b *bed) wantLast(want id.Batch) {
+	b.Helper()
+	got, err := b.LastBatch(b.ctx)
+	b.must(err)
+	same(b, "last batch", got, want)
 }
 
 func (b *bed) wantBatch(batch id.Batch, want bool) {

@@ -414,6 +414,7 @@ func readsDoNotWait(b *bed) {
 		"projects":   func() error { _, err := b.Projects(b.ctx); return err },
 		"revision":   func() error { _, err := b.ProjectsRevision(b.ctx); return err },
 		"batch":      func() error { _, err := b.Committed(b.ctx, 1); return err },
+		"last batch": func() error { _, err := b.LastBatch(b.ctx); return err },
 	} {
 		if err := read(); err != nil {
 			b.Errorf("%s: %v", name, err)

@@ -1,0 +1,633 @@
+package payout
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/rail"
+)
+
+// settingRestore is the setting of the store that says that the database is an
+// earlier state of itself, and how far the installation has come to terms with
+// that.
+const settingRestore = "restore"
+
+// Restore is a database that went back: what rails have paid and partners were
+// told in the lost time it does not know.
+type Restore struct {
+	State RestoreState `json:"state"`
+	// Last is the last batch that the database had when this was noticed, and
+	// Seen the one that a node knows to have been committed; 0 if none knows.
+	Last id.Batch `json:"last"`
+	Seen id.Batch `json:"seen,omitempty"`
+	// Number is made when the restore is declared: what has a lower one is from
+	// before.
+	Number int64 `json:"number,omitempty"`
+	// From and To are the lost time, by the product's clock. After To nothing is
+	// sent of which the database does not know.
+	From time.Time `json:"from,omitzero"`
+	To   time.Time `json:"to,omitzero"`
+
+	DeclaredAt time.Time `json:"declared_at,omitzero"`
+	DeclaredBy string    `json:"declared_by,omitempty"`
+	AskedAt    time.Time `json:"asked_at,omitzero"` // when the rails had answered
+	ReleasedAt time.Time `json:"released_at,omitzero"`
+	ReleasedBy string    `json:"released_by,omitempty"`
+	Despite    string    `json:"despite,omitempty"` // the reason to release without proof
+}
+
+// RestoreState is how far an installation has come since its database went back.
+type RestoreState string
+
+// The states. What partners may do in each is in refuses.
+const (
+	// RestoreNone: it never did.
+	RestoreNone RestoreState = ""
+	// RestoreNoticed: no server works until an operator has declared the restore.
+	RestoreNoticed RestoreState = "noticed"
+	// RestoreAsking: rails are asked about every payout that has not ended.
+	RestoreAsking RestoreState = "asking"
+	// RestoreHeld: what is known goes on; new payouts wait for the statements.
+	RestoreHeld RestoreState = "held"
+	// RestoreReleased: everything goes on.
+	RestoreReleased RestoreState = "released"
+)
+
+// RestoreRail is what is known of a rail's lost time.
+type RestoreRail struct {
+	Rail string `json:"rail"`
+	// Covered says that statements of the rail tell of the whole lost time.
+	Covered bool `json:"covered"`
+	// From and To are what statements must tell of, with the time that a movement
+	// may take to come into one.
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+// RestoreReport is a restore with what is known of the lost time.
+type RestoreReport struct {
+	Restore
+	Rails []RestoreRail // those connected here; nil where none is
+	// Unknown are the payments of the lost time that the books know nothing of:
+	// partners were told of them, and must not ask for them again.
+	Unknown []store.Difference
+}
+
+// restores is the restore as this node knows it.
+type restores struct {
+	now   atomic.Pointer[Restore] // nil for none
+	began atomic.Pointer[Restore] // as now, when Run began
+}
+
+// ReadRestore reads the restore of a database; of one that never went back its
+// State is RestoreNone.
+func ReadRestore(ctx context.Context, s store.Store) (r Restore, err error) {
+	value, err := s.Setting(ctx, settingRestore)
+	if fault.CodeOf(err) == fault.NotFound {
+		return r, nil
+	}
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(value, &r); err != nil {
+		return r, fault.Wrap(fault.Internal, err, "the setting %s can't be read", settingRestore)
+	}
+	return r, nil
+}
+
+func (r *Restore) write(ctx context.Context, s store.Store) error {
+	value, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return s.PutSetting(ctx, settingRestore, value)
+}
+
+// NoticeRestore compares a database with the last batch that a node has known
+// to be committed, seen. If it is not there, the database went back: that is
+// written down, so that no node works on it before an operator has declared the
+// restore. A restore that was declared after seen accounts for it.
+func NoticeRestore(ctx context.Context, s store.Store, seen id.Batch) (Restore, error) {
+	r, err := ReadRestore(ctx, s)
+	if err != nil || seen == 0 || r.Number > int64(seen) || r.State == RestoreNoticed && r.Seen >= seen {
+		return r, err
+	}
+	if lacks, err := store.Lacks(ctx, s, seen); err != nil || !lacks {
+		return r, err
+	}
+	if r.State != RestoreNoticed {
+		last, err := s.LastBatch(ctx)
+		if err != nil {
+			return r, err
+		}
+		r = r.again(last)
+	}
+	r.Seen = seen
+	return r, r.write(ctx, s)
+}
+
+// MarkCopy marks a copy of a database that was made to be kept: whoever goes on
+// with it must declare a restore first.
+func MarkCopy(ctx context.Context, s store.Store) error {
+	r, err := ReadRestore(ctx, s)
+	if err != nil {
+		return err
+	}
+	last, err := s.LastBatch(ctx)
+	if err != nil {
+		return err
+	}
+	r = r.again(last)
+	return r.write(ctx, s)
+}
+
+// again is a restore that follows r. What was not yet released of that is lost
+// with it.
+func (r *Restore) again(last id.Batch) Restore {
+	next := Restore{State: RestoreNoticed, Last: last}
+	if r.State != RestoreReleased {
+		next.From = r.From
+	}
+	return next
+}
+
+// loadRestore sees what operators and other nodes have written down.
+func (e *Engine) loadRestore(ctx context.Context) error {
+	r, err := ReadRestore(ctx, e.store)
+	if err != nil {
+		return err
+	}
+	e.restores.now.Store(&r)
+	return nil
+}
+
+// overtaken is an error once the database went back under this run of the
+// engine, or another restore was declared than when it began.
+func (e *Engine) overtaken() error {
+	now, began := e.restores.now.Load(), e.restores.began.Load()
+	switch {
+	case began == nil || now == nil:
+		return nil
+	case now.State == RestoreNoticed && began.State != RestoreNoticed:
+		return store.ErrWentBack
+	case now.Number != began.Number:
+		return fault.New(fault.Stale, "a restore of the database was declared while this node was running: start it again")
+	}
+	return nil
+}
+
+// refuses is why a partner's request can't be carried out now: nil if it can.
+// makes says that it makes a session or starts a payout, which the partner may
+// have asked for before, in the lost time, under a reference that nobody knows
+// here. As long as rails are asked about what is known, nothing is decided about
+// that either.
+func (r *Restore) refuses(makes bool) error {
+	switch {
+	case r == nil:
+	case r.State == RestoreNoticed, r.State == RestoreAsking:
+		return fault.New(fault.Busy, "the database was restored, and rails are being asked; send the same request again later")
+	case r.State == RestoreHeld && makes:
+		return fault.New(fault.Busy, "the database was restored, and new payouts are held back; send the same request again later")
+	}
+	return nil
+}
+
+// lastSent is when a payout was last sent, or may have been in a time that is
+// lost.
+func (e *Engine) lastSent(p *session.Payout) time.Time {
+	if r := e.restores.now.Load(); r != nil && int64(p.ID) < r.Number && r.To.After(p.SentAt) {
+		return r.To
+	}
+	return p.SentAt
+}
+
+// DeclareRestore says that the database was restored to an earlier state, and
+// that all servers which had worked on a later one have ended: at until, or by
+// now if that is zero. at is the moment to which it was restored; zero takes
+// that of the last batch. From then on servers ask the rails first, and hold new
+// payouts back. fault.WrongState beside a running server.
+func (e *Engine) DeclareRestore(ctx context.Context, at, until time.Time, actor string) (Restore, error) {
+	if e.restores.began.Load() != nil {
+		return Restore{}, fault.New(fault.WrongState, "a server is running: stop all servers, and then declare the restore")
+	}
+	r, err := ReadRestore(ctx, e.store)
+	if err != nil {
+		return r, err
+	}
+	if r.State != RestoreNoticed {
+		last, err := e.store.LastBatch(ctx)
+		if err != nil {
+			return r, err
+		}
+		r = r.again(last)
+	}
+	now := e.now()
+	ahead := now.Sub(e.real()) // of the product's clock
+	ends := r.Last.At().Add(ahead)
+	for _, from := range []time.Time{ends, at} {
+		if r.From.IsZero() || !from.IsZero() && from.Before(r.From) {
+			r.From = from.UTC().Truncate(time.Microsecond)
+		}
+	}
+	r.To = now
+	if !until.IsZero() {
+		r.To = until.UTC().Truncate(time.Microsecond)
+	}
+	switch seen := r.Seen.At().Add(ahead); {
+	case r.To.After(now):
+		return r, fault.New(fault.Invalid, "until: it is still to come")
+	case r.To.Before(ends):
+		return r, fault.New(fault.Invalid, "until: the database knows of later things, up to %s", ends.Format(time.RFC3339Nano))
+	case r.Seen != 0 && r.To.Before(seen):
+		return r, fault.New(fault.Invalid, "until: a server was at work later, at %s", seen.Format(time.RFC3339))
+	}
+	r.State, r.Number, r.DeclaredAt, r.DeclaredBy = RestoreAsking, e.ids.Next(), now, actor
+	if err := r.write(ctx, e.store); err != nil {
+		return r, err
+	}
+	e.restores.now.Store(&r)
+	text := fmt.Sprintf("what happened from %s to %s is lost; new payouts are held back until it is released", r.From.Format(time.RFC3339), r.To.Format(time.RFC3339))
+	_, err = e.do(ctx, &notice{
+		acts: []store.Act{e.act("", actor, "restore_declare", "", text)}, kind: "database_restored", text: text,
+	})
+	return r, err
+}
+
+// RestoreReport tells how far the installation has come since its database went
+// back.
+func (e *Engine) RestoreReport(ctx context.Context) (report RestoreReport, err error) {
+	if report.Restore, err = ReadRestore(ctx, e.store); err != nil || report.Number == 0 {
+		return report, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.byName)) {
+		of := RestoreRail{Rail: name, From: report.From, To: report.To.Add(e.terms(name).Booking)}
+		statements, err := e.store.StatementsOf(ctx, name, math.MaxInt32)
+		if err != nil {
+			return report, err
+		}
+		reached := of.From
+		for _, s := range statements { // the oldest first
+			if s.State != store.StatementDone || s.To.Before(of.From) || s.From.After(of.To) {
+				continue
+			}
+			if !s.From.After(reached) && s.To.After(reached) {
+				reached = s.To
+			}
+			found, err := e.store.Differences(ctx, s.Number)
+			if err != nil {
+				return report, err
+			}
+			for _, d := range found {
+				if d.Kind == store.Extra && d.Line != 0 && d.Project == "" && !d.At.Before(of.From) && !d.At.After(of.To) &&
+					!slices.ContainsFunc(report.Unknown, func(o store.Difference) bool { return o.RailID == d.RailID && o.Reference == d.Reference }) {
+					report.Unknown = append(report.Unknown, d)
+				}
+			}
+		}
+		of.Covered = !reached.Before(of.To)
+		report.Rails = append(report.Rails, of)
+	}
+	return report, nil
+}
+
+// ReleaseRestore lets new payouts go. fault.WrongState, unless despite gives the
+// reason to do it all the same, where statements do not tell of the whole lost
+// time of each rail, or tell of payments that nobody here knows: a partner that
+// asks for one of them again would be paid twice.
+func (e *Engine) ReleaseRestore(ctx context.Context, actor, despite string) (RestoreReport, error) {
+	report, err := e.RestoreReport(ctx)
+	if err != nil {
+		return report, err
+	}
+	switch lacking := report.lacks(); {
+	case report.State == RestoreAsking:
+		return report, fault.New(fault.WrongState, "the rails have not been asked yet about all payouts that are known: a server does that when it starts")
+	case report.State != RestoreHeld:
+		return report, fault.New(fault.WrongState, "nothing is held back")
+	case lacking != "" && despite == "":
+		return report, fault.New(fault.WrongState, "%s", lacking)
+	}
+	text := "statements tell of the whole lost time, and of no payment that is not known"
+	if despite != "" {
+		text = "without proof: " + despite
+	}
+	if err := e.Record(ctx, "", actor, "restore_release", "", text); err != nil {
+		return report, err
+	}
+	r := report.Restore
+	r.State, r.ReleasedAt, r.ReleasedBy, r.Despite = RestoreReleased, e.now(), actor, despite
+	if err := r.write(ctx, e.store); err != nil {
+		return report, err
+	}
+	e.restores.now.Store(&r)
+	report.Restore = r
+	return report, nil
+}
+
+// lacks says what is not proved of the lost time; "" if all is.
+func (r *RestoreReport) lacks() string {
+	var open []string
+	for _, of := range r.Rails {
+		if !of.Covered {
+			open = append(open, of.Rail)
+		}
+	}
+	switch {
+	case len(r.Rails) == 0:
+		return "no rail is connected here, so nobody knows whose statements are needed: do this beside the running server"
+	case len(open) > 0:
+		return fmt.Sprintf("statements of %s do not tell of the whole lost time yet, from %s to %s", strings.Join(open, ", "),
+			r.From.Format(time.RFC3339), r.To.Format(time.RFC3339))
+	case len(r.Unknown) > 0:
+		return fmt.Sprintf("rails have made payments in the lost time that are not known here, %d of them: "+
+			"settle with the partners that they do not ask for them again", len(r.Unknown))
+	}
+	return ""
+}
+
+const (
+	recallMax    = 64              // sessions that are asked about at a time
+	recallGapMax = 2 * time.Second // between two rounds: partners wait
+)
+
+// recall asks the rails about every payout that has not ended, before anything
+// else is done after a restore. One that a rail knows follows it; one that the
+// books do not take for sent is taken for never seen only by the rule of
+// resending: twice, after the deadline of the call and the rail's window.
+// Until then no task runs.
+func (w *taskWorker) recall(ctx, calls context.Context) {
+	var left map[store.SessionKey]*recollection
+	for gap := queryGapFirst; ctx.Err() == nil; gap = min(2*gap, recallGapMax) {
+		if r := w.restores.now.Load(); r == nil || r.State != RestoreAsking {
+			return
+		}
+		err := w.recallRound(ctx, calls, &left)
+		if err == nil && len(left) == 0 {
+			if err = w.endRecall(ctx); err == nil {
+				return
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			w.log.Error("asking rails after a restore; nothing is sent before", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(gap):
+		}
+	}
+}
+
+// endRecall writes down that the rails were asked, unless another node has.
+func (w *taskWorker) endRecall(ctx context.Context) error {
+	r, err := ReadRestore(ctx, w.store)
+	if err != nil {
+		return err
+	}
+	if r.State == RestoreAsking {
+		r.State, r.AskedAt = RestoreHeld, w.now()
+		if err := r.write(ctx, w.store); err != nil {
+			return err
+		}
+		w.log.Warn("rails were asked about all payouts that are known; new ones are held back until an operator releases them")
+	}
+	w.restores.now.Store(&r)
+	return nil
+}
+
+// recollection is what rails have said of the payouts of a session.
+type recollection struct {
+	answers map[id.Payout]int // "never seen" where it counts
+	done    bool
+}
+
+// recallRound asks about what is left, and takes off what is done with.
+func (w *taskWorker) recallRound(ctx, calls context.Context, left *map[store.SessionKey]*recollection) error {
+	if *left == nil {
+		all, err := w.unended(ctx)
+		if err != nil {
+			return err
+		}
+		*left = all
+		w.log.Info("asking rails after a restore", "sessions", len(all))
+	}
+	var round sync.WaitGroup
+	places := make(chan struct{}, recallMax)
+	var failed atomic.Pointer[error]
+	for k, of := range *left {
+		places <- struct{}{}
+		round.Add(1)
+		w.crew.run(func() {
+			defer func() { <-places; round.Done() }()
+			if err := w.recallSession(calls, k, of); err != nil {
+				failed.Store(&err)
+			}
+		})
+	}
+	round.Wait()
+	maps.DeleteFunc(*left, func(_ store.SessionKey, of *recollection) bool { return of.done })
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return ctx.Err()
+}
+
+// unended finds the sessions that have a task of a payout's own.
+func (w *taskWorker) unended(ctx context.Context) (map[store.SessionKey]*recollection, error) {
+	all := map[store.SessionKey]*recollection{}
+	return all, w.store.Snapshot(ctx, func(s store.Snapshot) error {
+		projects, err := s.Projects(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range projects {
+			for t, err := range s.Tasks(ctx, projects[i].ID) {
+				if err != nil {
+					return err
+				}
+				if t.Kind != store.TaskReceipt {
+					all[t.SessionKey] = &recollection{answers: map[id.Payout]int{}}
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (w *taskWorker) recallSession(ctx context.Context, k store.SessionKey, of *recollection) error {
+	s, err := w.store.Session(ctx, k)
+	if err != nil {
+		return err
+	}
+	project, ok := w.Caller(k.Project)
+	if !ok {
+		return fmt.Errorf("project %s is unknown", k.Project)
+	}
+	open := false
+	for i := range s.Payouts {
+		p := &s.Payouts[i]
+		wants := 0
+		switch p.State {
+		case session.Checking, session.Checked, session.Awaiting, session.Confirmed:
+			wants = neverSeenMin
+		case session.Sent, session.Unclear:
+			wants = 1
+		}
+		if p.Rail == "" || p.Verification() || of.answers[p.ID] >= wants {
+			continue
+		}
+		with := errand{project: project.Project, task: store.Task{TaskKey: store.TaskKey{SessionKey: k, Payout: p.ID, Kind: store.TaskQuery}}}
+		counts, err := w.recallPayout(ctx, with, p, wants == 1)
+		if err != nil {
+			return err
+		}
+		of.answers[p.ID] += counts
+		open = open || of.answers[p.ID] < wants
+	}
+	of.done = !open
+	return nil
+}
+
+// recallPayout asks about one payout, and lets it follow what its rail says. It
+// returns by how much the answer counts.
+func (w *taskWorker) recallPayout(ctx context.Context, with errand, p *session.Payout, sent bool) (int, error) {
+	moves, ok := w.byName[p.Rail]
+	if !ok {
+		return 0, fmt.Errorf("the rail %s of payout %s is not connected", p.Rail, p.ID)
+	}
+	asked := w.now()
+	limited, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	says, err := guarded(func() (rail.Outcome, error) { return moves.Query(limited, p.Reference) })
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("payout %s: %w", p.ID, err)
+	case says.Status == rail.NeverSeen && !sent:
+		terms := moves.Terms()
+		if asked.After(w.lastSent(p).Add(terms.SendDeadline + terms.Visibility)) {
+			return 1, nil
+		}
+		return 0, nil
+	case says.Status == rail.Unknown && !sent:
+		return 0, nil
+	}
+	err = w.report(ctx, &recalled{errand: with, says: says, asked: asked})
+	switch code := fault.CodeOf(err); {
+	case err == nil && sent:
+		return 1, nil
+	case err == nil:
+		return 0, nil // it is sent by now, and asked about as such
+	case code == fault.Busy:
+		return 0, err
+	}
+	text := fmt.Sprintf("the rail %s says %s of the payout, which was sent in the time that is lost, and the books can't follow: %v", p.Rail, says.Status, err)
+	return neverSeenMin, w.report(ctx, &notice{session: with.task.SessionKey, payout: p.ID, kind: "restored_unbooked", text: text})
+}
+
+// notice tells people of something about a restore, and writes down who did it.
+type notice struct {
+	acts       []store.Act
+	session    store.SessionKey
+	payout     id.Payout
+	kind, text string
+}
+
+func (*notice) reads(*store.Reads) {}
+
+func (n *notice) decide(t *tx) (Answer, error) {
+	t.alarm(n.session, n.payout, n.kind, n.text)
+	t.own.Acts = append(t.own.Acts, n.acts...)
+	return Answer{}, nil
+}
+
+// recalled brings what a rail says of a payout after a restore.
+type recalled struct {
+	errand
+	says  rail.Outcome
+	asked time.Time
+}
+
+func (r *recalled) decide(t *tx) (Answer, error) {
+	s, p, err := r.payout(t, false)
+	if err != nil {
+		return Answer{}, err
+	}
+	switch p.State {
+	case session.Checking, session.Checked, session.Awaiting, session.Confirmed:
+		if err := r.follow(t, s); err != nil {
+			return Answer{}, err
+		}
+	case session.Sent, session.Unclear:
+	default:
+		return Answer{}, nil // it has ended
+	}
+	o := &outcome{errand: r.errand, says: r.says, asked: r.asked}
+	switch r.says.Status {
+	case rail.Succeeded:
+		err = o.succeeded(t, s, p)
+	case rail.Failed:
+		err = o.failed(t, s, p)
+	default:
+		// What the rail had never seen before the lost time says nothing: it is
+		// counted anew.
+		if o.says.Status == rail.NeverSeen {
+			o.says.Status = rail.Unknown
+		}
+		err = o.open(t, s, p)
+	}
+	return Answer{}, err
+}
+
+// follow takes all payouts of a session to where they must have been when one of
+// them was sent: confirmed, and promised to their rails. None of them is sent
+// now: those that their rails have never seen are asked about, and sent when
+// that is certain.
+func (r *recalled) follow(t *tx, s *session.Session) error {
+	for i := range s.Payouts {
+		p := &s.Payouts[i]
+		switch {
+		case p.State != session.Checking:
+			continue
+		case p.Foreign() && p.Quote == nil:
+			return fault.New(fault.WrongState, "nobody knows at what rate it was exchanged")
+		case p.Details.Source != "" || workOf(p) != store.TaskCheck:
+			return fault.New(fault.WrongState, "nobody knows what its check has found")
+		}
+		if err := t.step(s, p, session.Pass, r.project, nil); err != nil {
+			return err
+		}
+	}
+	failed := func(p session.Payout) bool { return p.State == session.Failed }
+	before := len(slices.DeleteFunc(slices.Clone(s.Payouts), failed))
+	if err := t.hold(s, r.project); err != nil {
+		return err
+	}
+	if len(slices.DeleteFunc(slices.Clone(s.Payouts), failed)) != before {
+		return fault.New(fault.WrongState, "the balance does not cover it: a deposit of the lost time may be missing")
+	}
+	if err := t.each(s, session.Awaiting, session.Confirm, r.project, nil); err != nil {
+		return err
+	}
+	for i := range s.Payouts {
+		p := &s.Payouts[i]
+		if p.State != session.Confirmed {
+			continue
+		}
+		if err := t.promise(s, p, r.project); err != nil {
+			return err
+		}
+		t.reschedule(s, p, store.TaskSend, 0, t.now.Add(queryGapFirst))
+	}
+	return nil
+}

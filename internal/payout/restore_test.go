@@ -1,0 +1,418 @@
+package payout
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/wire"
+	"github.com/payoutd/payoutd/money"
+	"github.com/payoutd/payoutd/rail"
+	"github.com/payoutd/payoutd/rail/statement"
+)
+
+// lostRail is what a rail has done in a time that the database does not know.
+type lostRail struct {
+	mu   sync.Mutex
+	says map[string]rail.Status // by reference; what is not there it has never seen
+}
+
+func (r *lostRail) query(reference string, _ int) (rail.Outcome, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if says, ok := r.says[reference]; ok {
+		return rail.Outcome{Status: says}, nil
+	}
+	return rail.Outcome{Status: rail.NeverSeen}, nil
+}
+
+func (r *lostRail) set(says rail.Status, references ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, reference := range references {
+		r.says[reference] = says
+	}
+}
+
+// restoreLab is a lab whose rails remember a time that is lost.
+func restoreLab(t *testing.T) (*lab, *lostRail) {
+	l, lost := newLab(t), &lostRail{says: map[string]rail.Status{}}
+	for _, r := range l.rails {
+		r.query = lost.query
+	}
+	return l, lost
+}
+
+// awaiting makes a payout that awaits its confirmation.
+func (l *lab) awaiting() id.Session {
+	l.Helper()
+	s := l.init(cardBody(10_00))
+	l.receive(session.ReadyToConfirm, s)
+	return s
+}
+
+func (l *lab) reference(s id.Session, i int) string { return l.session(s).Payouts[i].Reference }
+
+// sentAll is how often the rails were asked to pay anything.
+func (l *lab) sentAll() (n int) {
+	for _, r := range l.rails {
+		r.mu.Lock()
+		for _, sends := range r.sends {
+			n += sends
+		}
+		r.mu.Unlock()
+	}
+	return n
+}
+
+// reopen ends the server and opens the installation as a command does.
+func (l *lab) reopen() {
+	l.Helper()
+	l.close()
+	l.open()
+}
+
+func (l *lab) declare() Restore {
+	l.Helper()
+	r, err := l.engine.DeclareRestore(l.Context(), time.Time{}, time.Time{}, "root")
+	if err != nil {
+		l.Fatal(err)
+	}
+	return r
+}
+
+// held waits until the rails have been asked.
+func (l *lab) held() {
+	l.Helper()
+	l.eventually("the rails were asked", func() bool {
+		r, err := l.engine.RestoreReport(l.Context())
+		if err != nil {
+			l.Fatal(err)
+		}
+		return r.State == RestoreHeld
+	})
+}
+
+// After a restore, what the rails have paid is found out before anything is
+// sent, in whichever state the backup has it.
+func TestRestoreFollowsTheRails(t *testing.T) {
+	l, lost := restoreLab(t)
+	l.start()
+	paid, failed, open := l.awaiting(), l.awaiting(), l.awaiting()
+	both := l.multi(cardBody(20_00), cardBody(30_00))
+	l.receive(session.ReadyToConfirm, both)
+	l.reopen() // and not started
+	checking := l.init(cardBody(40_00))
+	l.declare()
+	lost.set(rail.Succeeded, l.reference(paid, 0), l.reference(checking, 0), l.reference(both, 1))
+	lost.set(rail.Failed, l.reference(failed, 0))
+	l.start()
+
+	ends := map[string]string{}
+	for len(ends) < 3 {
+		h := <-l.hooks
+		if h.Type == string(session.PaymentFinished) {
+			ends[h.Session.ID] = h.Session.Status
+		}
+	}
+	want := map[id.Session]string{paid: "accepted", failed: "cancelled", checking: "accepted"}
+	for s, status := range want {
+		if ends[s.String()] != status {
+			t.Errorf("session %s ended as %q, want %q", s, ends[s.String()], status)
+		}
+	}
+	if err := l.confirm(open); fault.CodeOf(err) != fault.Busy {
+		t.Errorf("confirm while rails are being asked: %v, want %s", err, fault.Busy)
+	}
+	if n := l.sentAll(); n != 0 {
+		t.Fatalf("%d payments were sent while rails are being asked", n)
+	}
+	l.advance(time.Minute)
+	l.held()
+	// The other payout of the session was confirmed as well, and never sent.
+	if h := <-l.hooks; h.Session.ID != both.String() || h.Session.Status != "accepted" {
+		t.Errorf("received %s, want the end of %s", h.body, both)
+	}
+	if n := l.sentAll(); n != 1 {
+		t.Errorf("%d payments were sent, want the one that no rail had seen", n)
+	}
+	// What nobody has paid goes the usual way.
+	if err := l.confirm(open); err != nil {
+		t.Fatal(err)
+	}
+	l.receive(session.PaymentFinished, open)
+	if n := l.sentAll(); n != 2 {
+		t.Errorf("%d payments were sent, want 2", n)
+	}
+	l.clean()
+}
+
+// A payout is taken for never sent only after the rail's window, counted from the
+// end of the lost time, and two answers.
+func TestRestoreWaitsForTheWindow(t *testing.T) {
+	l, lost := restoreLab(t)
+	for _, r := range l.rails {
+		r.terms = rail.Terms{SendDeadline: time.Minute, Visibility: time.Minute}
+	}
+	l.start()
+	s := l.awaiting()
+	l.reopen()
+	l.declare()
+	l.start()
+	reference := l.reference(s, 0)
+	asked := func() int {
+		r := l.rails[l.session(s).Payouts[0].Details.Instrument.Kind()]
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.asks[reference]
+	}
+	l.eventually("the rail was asked three times", func() bool { return asked() >= 3 })
+	if r, err := ReadRestore(t.Context(), l.store); err != nil || r.State != RestoreAsking {
+		t.Fatalf("within the window the restore is %q, error %v", r.State, err)
+	}
+	lost.set(rail.Succeeded, reference) // it shows up late
+	l.receive(session.PaymentFinished, s)
+	l.held()
+	if n := l.sentAll(); n != 0 {
+		t.Errorf("%d payments were sent", n)
+	}
+	l.clean()
+}
+
+// What a rail had never seen before the lost time does not count after it.
+func TestRestoreCountsAnew(t *testing.T) {
+	l, lost := restoreLab(t)
+	for _, r := range l.rails {
+		r.set(func(context.Context, rail.Order, rail.Opener) (rail.Outcome, error) {
+			return rail.Outcome{}, errNoAnswer
+		})
+	}
+	l.start()
+	s := l.awaiting()
+	if err := l.confirm(s); err != nil {
+		t.Fatal(err)
+	}
+	l.until(s, session.Unclear)
+	reference := l.reference(s, 0)
+	lost.set(rail.Unknown, reference)
+	l.reopen()
+	p := l.session(s).Payouts[0]
+	with := errand{task: store.Task{TaskKey: store.TaskKey{SessionKey: l.key(s), Payout: p.ID, Kind: store.TaskQuery}}}
+	caller, _ := l.engine.Caller(l.project)
+	with.project = caller.Project
+	l.clock.advance(time.Hour)
+	answer := func(c command) int {
+		t.Helper()
+		if err := l.engine.report(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		return l.session(s).Payouts[0].NeverSeen
+	}
+	never := rail.Outcome{Status: rail.NeverSeen}
+	if n := answer(&outcome{errand: with, says: never, asked: l.engine.now()}); n != 1 {
+		t.Fatalf("never seen %d times, want 1", n)
+	}
+	l.declare()
+	if n := answer(&recalled{errand: with, says: never, asked: l.engine.now()}); n != 0 {
+		t.Errorf("never seen %d times after the restore, want 0", n)
+	}
+	if n := answer(&outcome{errand: with, says: never, asked: l.engine.now()}); n != 0 {
+		t.Errorf("never seen %d times within the window after the lost time, want 0", n)
+	}
+	l.clock.advance(time.Minute)
+	if n := answer(&outcome{errand: with, says: never, asked: l.engine.now()}); n != 1 {
+		t.Errorf("never seen %d times after the window, want 1", n)
+	}
+}
+
+// What the books can't follow calls for people, and keeps nobody waiting.
+func TestRestoreUnbooked(t *testing.T) {
+	l, lost := restoreLab(t)
+	s := l.init(cardBody(5_000_00)) // more than there is: a deposit is lost
+	l.declare()
+	lost.set(rail.Succeeded, l.reference(s, 0))
+	l.start()
+	l.held()
+	l.eventually("people are called", func() bool {
+		alarms, err := l.store.Alarms(t.Context(), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(alarms, func(a store.Alarm) bool { return a.Kind == "restored_unbooked" && a.Session == s })
+	})
+	l.clean()
+}
+
+// New payouts wait until statements tell of the whole lost time, or somebody takes
+// it upon himself.
+func TestRestoreHoldsNewPayouts(t *testing.T) {
+	l, _ := restoreLab(t)
+	l.start()
+	a, err := l.engine.Create(t.Context(), l.call(), l.parse(wire.OpCreate, "{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	created := l.sessionOf(a)
+	l.reopen()
+	declared := l.declare()
+	l.start()
+	l.held()
+
+	c := l.call()
+	c.Key = "once"
+	tries := map[string]func() error{
+		"create": func() error {
+			_, err := l.engine.Create(t.Context(), c, l.parse(wire.OpCreate, "{}"))
+			return err
+		},
+		"init": func() error {
+			_, err := l.engine.Init(t.Context(), c, l.parse(wire.OpInit, cardBody(1_00)))
+			return err
+		},
+		"multi": func() error {
+			_, err := l.engine.MultiInit(t.Context(), c, l.parse(wire.OpMulti, multiBody(cardBody(1_00))))
+			return err
+		},
+		"start": func() error {
+			r := l.parse(wire.OpInit, cardBody(1_00))
+			r.Session = created
+			_, err := l.engine.Start(t.Context(), c, r)
+			return err
+		},
+	}
+	for name, try := range tries {
+		if err := try(); fault.CodeOf(err) != fault.Busy {
+			t.Errorf("%s while new payouts are held back: %v, want %s", name, err, fault.Busy)
+		}
+	}
+	release := func(despite string) error {
+		_, err := l.engine.ReleaseRestore(t.Context(), "root", despite)
+		return err
+	}
+	if err := release(""); fault.CodeOf(err) != fault.WrongState {
+		t.Errorf("released without a statement: %v", err)
+	}
+	l.clock.advance(time.Hour)
+	take := func(kind string, lines ...statement.Line) {
+		t.Helper()
+		s := &statement.Statement{ID: "of " + kind, From: declared.From.Add(-time.Hour), To: l.engine.now(), Lines: lines}
+		if _, err := l.engine.TakeStatement(t.Context(), kind, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var last string
+	for kind := range l.rails {
+		if last == "" {
+			last = string(kind)
+			continue
+		}
+		take(string(kind))
+	}
+	if err := release(""); fault.CodeOf(err) != fault.WrongState {
+		t.Errorf("released although the statement of %s is missing: %v", last, err)
+	}
+	unknown := statement.Line{
+		Kind: statement.Payout, Reference: "po_7", RailID: "B-7", Direction: statement.Debit, At: declared.To, Amount: money.Amount{Minor: 10_00, Currency: money.RUB},
+	}
+	take(last, unknown)
+	r, err := l.engine.RestoreReport(t.Context())
+	if err != nil || len(r.Unknown) != 1 || r.Unknown[0].Reference != "po_7" {
+		t.Errorf("unknown payments are %+v, error %v", r.Unknown, err)
+	}
+	if err := release(""); fault.CodeOf(err) != fault.WrongState {
+		t.Errorf("released although a payment is unknown: %v", err)
+	}
+	if err := release("they know"); err != nil {
+		t.Fatal(err)
+	}
+	if err := tries["init"](); err != nil { // the key was left free
+		t.Errorf("after the release: %v", err)
+	}
+	acts, err := l.engine.Audit(t.Context(), 10)
+	if err != nil || len(acts) != 2 || acts[0].What != "restore_release" || acts[0].Text != "without proof: they know" || acts[1].What != "restore_declare" {
+		t.Errorf("the audit is %+v, error %v", acts, err)
+	}
+}
+
+// A database that lacks what a node has committed is one that went back.
+func TestRestoreIsNoticed(t *testing.T) {
+	l, _ := restoreLab(t)
+	last, err := l.store.LastBatch(t.Context())
+	if err != nil || last == 0 {
+		t.Fatalf("the last batch is %d, error %v", last, err)
+	}
+	notice := func(seen id.Batch) Restore {
+		t.Helper()
+		r, err := NoticeRestore(t.Context(), l.store, seen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	for _, seen := range []id.Batch{0, last} {
+		if r := notice(seen); r.State != RestoreNone {
+			t.Errorf("with all up to %d in it the database is %q", seen, r.State)
+		}
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- l.engine.Run(t.Context()) }()
+	l.eventually("the engine runs", func() bool { return l.engine.restores.began.Load() != nil })
+	if _, err := l.engine.DeclareRestore(t.Context(), time.Time{}, time.Time{}, "root"); fault.CodeOf(err) != fault.WrongState {
+		t.Errorf("declared beside a running server: %v", err)
+	}
+	if r := notice(last + 1); r.State != RestoreNoticed || r.Last != last || r.Seen != last+1 {
+		t.Errorf("noticed as %+v", r)
+	}
+	select {
+	case err := <-ended:
+		if !errors.Is(err, store.ErrWentBack) {
+			t.Errorf("a node that runs ended with %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("a node that runs goes on")
+	}
+}
+
+// The lost time begins where the database ends, whatever was written to it since
+// it was noticed, and no time is taken that is known to be wrong.
+func TestRestoreWindow(t *testing.T) {
+	l, _ := restoreLab(t)
+	last, err := l.store.LastBatch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := last + 1<<32 // a second and more
+	if _, err := NoticeRestore(t.Context(), l.store, seen); err != nil {
+		t.Fatal(err)
+	}
+	l.deposit("1.00") // a command
+	for name, until := range map[string]time.Time{
+		"to come": time.Now().Add(time.Hour), "before the end of the database": last.At().Add(-time.Second), "before what was seen": last.At().Add(time.Millisecond),
+	} {
+		if _, err := l.engine.DeclareRestore(t.Context(), time.Time{}, until, "root"); fault.CodeOf(err) != fault.Invalid {
+			t.Errorf("until %s: %v", name, err)
+		}
+	}
+	l.eventually("the time has come", func() bool { return time.Now().After(seen.At()) })
+	r := l.declare()
+	if got := r.From.Sub(last.At()).Abs(); got > time.Millisecond || !r.To.After(seen.At()) {
+		t.Errorf("lost from %s to %s, want from %s", r.From, r.To, last.At())
+	}
+	if again, err := NoticeRestore(t.Context(), l.store, seen); err != nil || again.State != RestoreAsking {
+		t.Errorf("declared, and noticed again: %q, error %v", again.State, err)
+	}
+	at := last.At().Add(-time.Hour)
+	if r, err = l.engine.DeclareRestore(t.Context(), at, time.Time{}, "root"); err != nil || !r.From.Equal(at) {
+		t.Errorf("restored to %s: lost from %s, error %v", at, r.From, err)
+	}
+	if r = l.declare(); !r.From.Equal(at) {
+		t.Errorf("a restore that follows one that was not released: lost from %s, want %s", r.From, at)
+	}
+}
