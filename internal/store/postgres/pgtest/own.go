@@ -27,6 +27,7 @@ type Server struct {
 	bin      string // folder of the programs
 	dir      string // holds the log, and the data unless they are elsewhere
 	data     string
+	archive  string // of the write-ahead log; "" for none
 	as       *syscall.SysProcAttr
 	port     int
 	settings []string
@@ -122,7 +123,13 @@ func own(t testing.TB, as *syscall.SysProcAttr, paths ...string) {
 // do runs one of the server's programs as its user.
 func (s *Server) do(t testing.TB, program string, args ...string) {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(s.bin, program), args...)
+	s.run(t, filepath.Join(s.bin, program), args...)
+}
+
+// run runs a program as the server's user.
+func (s *Server) run(t testing.TB, program string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(program, args...)
 	cmd.Dir, cmd.SysProcAttr = s.dir, s.as
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", program, err, out)
