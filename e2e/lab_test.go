@@ -28,6 +28,10 @@ import (
 // payoutd is the program under test, built once and first on the PATH.
 var payoutd string
 
+// builtVariable names a program that is built already, to be tested in place of
+// this source's.
+const builtVariable = "PAYOUTD_TEST_BINARY"
+
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 func runTests(m *testing.M) int {
@@ -38,9 +42,8 @@ func runTests(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	payoutd = filepath.Join(dir, "payoutd")
-	build := exec.Command("go", "build", "-o", payoutd, "../cmd/payoutd")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "go build ../cmd/payoutd: %v\n%s", err, out)
+	if err := build(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	if err := os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
@@ -48,6 +51,17 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
+}
+
+func build() error {
+	if built := os.Getenv(builtVariable); built != "" {
+		return os.Symlink(built, payoutd)
+	}
+	out, err := exec.Command("go", "build", "-o", payoutd, "../cmd/payoutd").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go build ../cmd/payoutd: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // startTimeout and stopTimeout bound how long a server may take to be ready, or
@@ -108,8 +122,16 @@ func environ() []string {
 // the end of the test if it still runs.
 func launch(t testing.TB, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(payoutd, args...), ended: make(chan struct{})}
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = environ(), &p.stdout, &p.stderr
+	p := &process{cmd: exec.Command(payoutd, args...)}
+	p.cmd.Stderr = &p.stderr
+	p.launch(t)
+	return p
+}
+
+func (p *process) launch(t testing.TB) {
+	t.Helper()
+	p.ended = make(chan struct{})
+	p.cmd.Env, p.cmd.Stdout = environ(), &p.stdout
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +140,6 @@ func launch(t testing.TB, args ...string) *process {
 		close(p.ended)
 	}()
 	t.Cleanup(p.kill)
-	return p
 }
 
 // start is launch with the wait until the server is ready.

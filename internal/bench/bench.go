@@ -102,7 +102,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer box.close()
+	defer box.Close()
 	key, err := generate(o.Key)
 	if err != nil {
 		return nil, err
@@ -235,7 +235,7 @@ func prepare(ctx context.Context, o Options, box *inbox, key sign.PublicKey) (er
 	box.key = i.ServerKeys[o.ServerKey].Public()
 
 	o.Say("making %d projects", o.Projects)
-	if err := makeProjects(ctx, o, i, box.url, key); err != nil {
+	if err := makeProjects(ctx, o, i, box.URL, key); err != nil {
 		return err
 	}
 	if o.Preload == 0 {

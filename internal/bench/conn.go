@@ -19,31 +19,31 @@ const exchangeTimeout = 30 * time.Second
 // answerBytesMax bounds what is read of an answer.
 const answerBytesMax = 1 << 20
 
-// conn is one connection that is kept alive. A request is one write and its
+// Conn is one connection that is kept alive. A request is one write and its
 // answer is read where it arrives, without the goroutines of http.Transport:
 // what the generator does not use of the cores is left to the server.
-type conn struct {
-	host string // and port
+type Conn struct {
+	Host string // and port
 	c    net.Conn
 	r    *bufio.Reader
 	out  []byte
 	in   []byte
 }
 
-// request is one signed request, to be sent again as it is.
-type request struct {
-	path      string
-	project   id.Project
-	key       string // of idempotency
-	signature string
-	body      []byte
+// Request is one signed request, to be sent again as it is.
+type Request struct {
+	Path      string
+	Project   id.Project
+	Key       string // of idempotency
+	Signature string
+	Body      []byte
 }
 
-// exchange sends a request and returns the answer, whose body is good until the
+// Exchange sends a request and returns the answer, whose body is good until the
 // next exchange. After an error the next exchange opens another connection.
-func (c *conn) exchange(r *request) (status int, body []byte, err error) {
+func (c *Conn) Exchange(r *Request) (status int, body []byte, err error) {
 	if c.c == nil {
-		if c.c, err = net.DialTimeout("tcp", c.host, exchangeTimeout); err != nil {
+		if c.c, err = net.DialTimeout("tcp", c.Host, exchangeTimeout); err != nil {
 			c.c = nil
 			return 0, nil, err
 		}
@@ -51,13 +51,13 @@ func (c *conn) exchange(r *request) (status int, body []byte, err error) {
 	}
 	defer func() {
 		if err != nil {
-			c.close()
+			c.Close()
 		}
 	}()
 	if err := c.c.SetDeadline(now().Add(exchangeTimeout)); err != nil {
 		return 0, nil, err
 	}
-	c.out = r.append(c.out[:0], c.host)
+	c.out = r.append(c.out[:0], c.Host)
 	if _, err := c.c.Write(c.out); err != nil {
 		return 0, nil, err
 	}
@@ -73,12 +73,13 @@ func (c *conn) exchange(r *request) (status int, body []byte, err error) {
 		return 0, nil, err
 	}
 	if h.close {
-		c.close()
+		c.Close()
 	}
 	return status, c.in, nil
 }
 
-func (c *conn) close() {
+// Close ends the connection, if there is one; the next exchange opens another.
+func (c *Conn) Close() {
 	if c.c != nil {
 		_ = c.c.Close()
 		c.c = nil
@@ -87,31 +88,31 @@ func (c *conn) close() {
 
 // append writes the request as it goes over the wire. A repeat of it gets the
 // first answer again (sign.HeaderMode).
-func (r *request) append(b []byte, host string) []byte {
+func (r *Request) append(b []byte, host string) []byte {
 	line := func(parts ...string) {
 		for _, p := range parts {
 			b = append(b, p...)
 		}
 		b = append(b, '\r', '\n')
 	}
-	line("POST ", r.path, " HTTP/1.1")
+	line("POST ", r.Path, " HTTP/1.1")
 	line("Host: ", host)
 	line("Content-Type: application/json")
-	line("Content-Length: ", strconv.Itoa(len(r.body)))
-	if r.project != "" {
-		line(sign.HeaderProject, ": ", string(r.project))
-		line(sign.HeaderSign, ": ", r.signature)
-		line(sign.HeaderKey, ": ", r.key)
+	line("Content-Length: ", strconv.Itoa(len(r.Body)))
+	if r.Project != "" {
+		line(sign.HeaderProject, ": ", string(r.Project))
+		line(sign.HeaderSign, ": ", r.Signature)
+		line(sign.HeaderKey, ": ", r.Key)
 		line(sign.HeaderMode, ": replay")
 	}
 	line()
-	return append(b, r.body...)
+	return append(b, r.Body...)
 }
 
-// member returns the first text member of a name in JSON that the server wrote:
+// Member returns the first text member of a name in JSON that the server wrote:
 // what the generator needs of an answer stands at its beginning, and reading the
 // rest would cost more than it tells.
-func member(body []byte, name string) string {
+func Member(body []byte, name string) string {
 	_, rest, _ := bytes.Cut(body, []byte(`"`+name+`":"`))
 	value, _, _ := bytes.Cut(rest, []byte{'"'})
 	return string(value)

@@ -124,8 +124,8 @@ func serveFloor(handler http.Handler) (host string, stop func(), err error) {
 }
 
 func (f *Floors) exchanges(_ context.Context, o Options) error {
-	r := &request{path: "/api/v2/session/start/payout", body: make([]byte, floorBodies)}
-	p, err := exchanges(o, func() (*request, error) { return r, nil }, func([]byte, string) error { return nil })
+	r := &Request{Path: "/api/v2/session/start/payout", Body: make([]byte, floorBodies)}
+	p, err := exchanges(o, func() (*Request, error) { return r, nil }, func([]byte, string) error { return nil })
 	f.ExchangeCPU = p.cpu
 	return err
 }
@@ -136,9 +136,9 @@ func (f *Floors) signedExchanges(_ context.Context, o Options) error {
 		return err
 	}
 	body := make([]byte, floorBodies)
-	p, err := exchanges(o, func() (*request, error) {
+	p, err := exchanges(o, func() (*Request, error) {
 		signature, err := key.Sign(body)
-		return &request{path: "/api/v2/session/create", project: projectName(0), signature: signature, body: body}, err
+		return &Request{Path: "/api/v2/session/create", Project: projectName(0), Signature: signature, Body: body}, err
 	}, key.Public().Verify)
 	f.SignedExchangesPerSecond = p.rate
 	return err
@@ -146,7 +146,7 @@ func (f *Floors) signedExchanges(_ context.Context, o Options) error {
 
 // exchanges measures requests to a server that does nothing but look at the
 // signature.
-func exchanges(o Options, next func() (*request, error), verify func(body []byte, signature string) error) (pace, error) {
+func exchanges(o Options, next func() (*Request, error), verify func(body []byte, signature string) error) (pace, error) {
 	answer := make([]byte, 2*floorBodies)
 	host, stop, err := serveFloor(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body := make([]byte, max(r.ContentLength, 0))
@@ -162,17 +162,17 @@ func exchanges(o Options, next func() (*request, error), verify func(body []byte
 		return pace{}, err
 	}
 	defer stop()
-	conns := make([]conn, o.Clients)
+	conns := make([]Conn, o.Clients)
 	for i := range conns {
-		conns[i].host = host
-		defer conns[i].close()
+		conns[i].Host = host
+		defer conns[i].Close()
 	}
 	return together(o.Clients, floorTime, ownCPU, func(client int) error {
 		r, err := next()
 		if err != nil {
 			return err
 		}
-		status, _, err := conns[client].exchange(r)
+		status, _, err := conns[client].Exchange(r)
 		if err == nil && status != http.StatusOK {
 			err = fmt.Errorf("status %d", status)
 		}
@@ -216,7 +216,7 @@ func (f *Floors) webhooks(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	defer box.close()
+	defer box.Close()
 	box.key = key.Public()
 	poster := webhook.NewPoster(webhook.PosterOptions{})
 	defer poster.Close()
@@ -226,7 +226,7 @@ func (f *Floors) webhooks(ctx context.Context, o Options) error {
 		if err != nil {
 			return err
 		}
-		if r := poster.Post(ctx, box.url, true, webhook.Event{ID: 1, Seq: 1, Body: body, Signature: signature}); !r.OK {
+		if r := poster.Post(ctx, box.URL, true, webhook.Event{ID: 1, Seq: 1, Body: body, Signature: signature}); !r.OK {
 			return fmt.Errorf("a webhook was not taken: %s", r.Err)
 		}
 		return nil

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// histogram counts durations in buckets that grow with them: below 128 µs one
+// Histogram counts durations in buckets that grow with them: below 128 µs one
 // for each microsecond, above that 64 for each doubling, so that a percentile is
 // at most 1.6 % too high. It takes the same memory for any number of them and is
 // safe for concurrent use; the zero histogram is empty.
-type histogram struct {
+type Histogram struct {
 	counts [buckets]atomic.Int64
 }
 
@@ -19,7 +19,8 @@ const (
 	buckets = (33 - subBits) << subBits // up to 2^32 µs, which is over an hour
 )
 
-func (h *histogram) add(d time.Duration) {
+// Add counts one duration.
+func (h *Histogram) Add(d time.Duration) {
 	h.counts[min(bucketOf(uint64(max(d.Microseconds(), 0))), buckets-1)].Add(1)
 }
 
@@ -36,17 +37,18 @@ func topOf(bucket int) uint64 {
 	return uint64(bucket-shift<<subBits+1)<<shift - 1 // #nosec G115 -- buckets are counted from 0
 }
 
-func (h *histogram) count() (n int64) {
+// Count is how many were counted.
+func (h *Histogram) Count() (n int64) {
 	for i := range h.counts {
 		n += h.counts[i].Load()
 	}
 	return n
 }
 
-// percentile is the time within which so many of a hundred stayed; 0 of an
+// Percentile is the time within which so many of a hundred stayed; 0 of an
 // empty histogram.
-func (h *histogram) percentile(p float64) time.Duration {
-	total := h.count()
+func (h *Histogram) Percentile(p float64) time.Duration {
+	total := h.Count()
 	rank, below := int64(float64(total)*p/100+0.999999), int64(0)
 	for i := range h.counts {
 		if below += h.counts[i].Load(); below >= rank && total > 0 {
@@ -56,8 +58,8 @@ func (h *histogram) percentile(p float64) time.Duration {
 	return 0
 }
 
-// merge adds what another histogram has counted.
-func (h *histogram) merge(o *histogram) {
+// Merge adds what another histogram has counted.
+func (h *Histogram) Merge(o *Histogram) {
 	for i := range o.counts {
 		h.counts[i].Add(o.counts[i].Load())
 	}

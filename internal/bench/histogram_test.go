@@ -14,13 +14,13 @@ func TestPercentilesAreNear(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		us := rapid.SliceOfN(rapid.Int64Range(0, int64(time.Hour/time.Microsecond)), 1, 300).Draw(t, "microseconds")
 		p := rapid.SampledFrom([]float64{1, 50, 90, 99, 100}).Draw(t, "percentile")
-		var h histogram
+		var h Histogram
 		for _, n := range us {
-			h.add(time.Duration(n) * time.Microsecond)
+			h.Add(time.Duration(n) * time.Microsecond)
 		}
 		slices.Sort(us)
 		want := us[max(int(math.Ceil(float64(len(us))*p/100)), 1)-1]
-		if got := h.percentile(p).Microseconds(); got < want || got > want+want/64 {
+		if got := h.Percentile(p).Microseconds(); got < want || got > want+want/64 {
 			t.Fatalf("percentile %v is %d µs, want %d", p, got, want)
 		}
 	})
@@ -40,11 +40,11 @@ func TestHistogramEdges(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			var h histogram
+			var h Histogram
 			for _, d := range test.add {
-				h.add(d)
+				h.Add(d)
 			}
-			if got := h.percentile(50); got != test.want {
+			if got := h.Percentile(50); got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
 		})
@@ -52,12 +52,12 @@ func TestHistogramEdges(t *testing.T) {
 }
 
 func TestHistogramMerge(t *testing.T) {
-	var a, b histogram
-	a.add(time.Millisecond)
-	b.add(3 * time.Millisecond)
-	b.add(3 * time.Millisecond)
-	a.merge(&b)
-	if a.count() != 3 || a.percentile(50) < 3*time.Millisecond {
-		t.Errorf("%d counted, half within %s", a.count(), a.percentile(50))
+	var a, b Histogram
+	a.Add(time.Millisecond)
+	b.Add(3 * time.Millisecond)
+	b.Add(3 * time.Millisecond)
+	a.Merge(&b)
+	if a.Count() != 3 || a.Percentile(50) < 3*time.Millisecond {
+		t.Errorf("%d counted, half within %s", a.Count(), a.Percentile(50))
 	}
 }

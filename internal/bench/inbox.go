@@ -1,11 +1,7 @@
 package bench
 
 import (
-	"bufio"
 	"errors"
-	"fmt"
-	"io"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,20 +12,15 @@ import (
 )
 
 // inbox takes the webhooks of all projects in and verifies their signatures
-// before it answers, as a careful partner does. It reads requests without the
-// goroutines of http.Server, for the reason that conn has.
+// before it answers, as a careful partner does.
 type inbox struct {
-	url string
+	*Receiver
 	key sign.PublicKey // of the server; set before it starts
-
-	listener net.Listener
-	serving  sync.WaitGroup
 
 	verified, forged, repeated atomic.Int64
 
 	mu      sync.Mutex
 	flights map[id.Session]*flight
-	open    map[net.Conn]bool // connections; nil once it is closed
 }
 
 // flight is a payout that somebody waits for.
@@ -44,112 +35,24 @@ type arrival struct {
 	status string // of the session
 }
 
-// webhookBytesMax is far above any webhook.
-const webhookBytesMax = 1 << 20
-
 func openInbox() (*inbox, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("receiver of webhooks: %w", err)
-	}
-	b := &inbox{url: "http://" + l.Addr().String() + "/hook", listener: l, flights: map[id.Session]*flight{}, open: map[net.Conn]bool{}}
-	b.serving.Go(b.serve)
-	return b, nil
-}
-
-// serve takes connections until the listener is closed.
-func (b *inbox) serve() {
-	for {
-		c, err := b.listener.Accept()
-		if err != nil {
-			return
-		}
-		if !b.keep(c) {
-			_ = c.Close()
-			return
-		}
-		b.serving.Go(func() {
-			defer b.drop(c)
-			for r := bufio.NewReader(c); b.answer(c, r) == nil; {
-			}
-		})
-	}
-}
-
-// keep remembers a connection that has to be closed with the inbox; false if
-// that has happened.
-func (b *inbox) keep(c net.Conn) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.open == nil {
-		return false
-	}
-	b.open[c] = true
-	return true
-}
-
-func (b *inbox) drop(c net.Conn) {
-	_ = c.Close()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.open, c)
-}
-
-// close ends all connections. Whoever is sending learns nothing of it: it is
-// called when no more webhooks are waited for.
-func (b *inbox) close() {
-	_ = b.listener.Close()
-	b.mu.Lock()
-	for c := range b.open {
-		_ = c.Close()
-	}
-	b.open = nil
-	b.mu.Unlock()
-	b.serving.Wait()
-}
-
-// The answers to a webhook.
-var (
-	taken   = []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-	refused = []byte("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-)
-
-// answer reads one request and answers it. It fails when the connection is of no
-// more use.
-func (b *inbox) answer(c net.Conn, r *bufio.Reader) error {
-	h, err := readHead(r, webhookBytesMax)
-	if errors.Is(err, errHead) {
-		b.forged.Add(1)
-		_, _ = c.Write(refused)
-	}
-	if err != nil {
-		return err
-	}
-	body := make([]byte, h.length)
-	if _, err := io.ReadFull(r, body); err != nil {
-		return err
-	}
-	text := taken
-	if !b.take(body, h.signature) {
-		text = refused
-	}
-	if _, err = c.Write(text); err == nil && h.close {
-		err = io.EOF
-	}
-	return err
+	b := &inbox{flights: map[id.Session]*flight{}}
+	var err error
+	b.Receiver, err = Receive("127.0.0.1:0", b.take)
+	return b, err
 }
 
 // take reports whether a webhook is one that the server has signed. All else is
 // refused, so that nothing is taken for delivered that a partner would refuse.
 func (b *inbox) take(body []byte, signature string) bool {
 	at := now()
-	number, err := id.ParseSession(member(body, "id"))
+	number, err := id.ParseSession(Member(body, "id"))
 	if err = errors.Join(b.key.Verify(body, signature), err); err != nil {
 		b.forged.Add(1)
 		return false
 	}
 	b.verified.Add(1)
-	b.tell(number, session.Hook(member(body, "type")), arrival{at, member(body, "status")})
+	b.tell(number, session.Hook(Member(body, "type")), arrival{at, Member(body, "status")})
 	return true
 }
 

@@ -107,7 +107,7 @@ func TestPrepareRefusesADatabaseWithProjects(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer box.close()
+	defer box.Close()
 	key, err := generate(partner.P256)
 	if err != nil {
 		t.Fatal(err)

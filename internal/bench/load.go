@@ -43,7 +43,7 @@ type load struct {
 	process  *process
 	inbox    *inbox
 	key      sign.PrivateKey
-	conns    chan *conn
+	conns    chan *Conn
 	drain    time.Duration
 	retryGap time.Duration
 	pileTime time.Duration
@@ -51,7 +51,7 @@ type load struct {
 	over context.Context // done when no payout may be begun or confirmed any more
 	cut  context.Context // done when nothing is waited for any more
 
-	times     [steps]histogram
+	times     [steps]Histogram
 	made      atomic.Int64 // payouts begun: their numbers
 	accepted  atomic.Int64 // confirmed, or asked for in one request, and answered ok
 	drained   atomic.Int64 // of these, paid and told by webhooks that were verified
@@ -69,10 +69,10 @@ type load struct {
 func newLoad(o Options, p *process, box *inbox, key sign.PrivateKey) *load {
 	l := &load{
 		Options: o, process: p, inbox: box, key: key, drain: drainDefault, retryGap: retryGapDefault, pileTime: pileTimeDefault,
-		conns: make(chan *conn, o.Clients), refusals: map[string]int64{},
+		conns: make(chan *Conn, o.Clients), refusals: map[string]int64{},
 	}
 	for range o.Clients {
-		l.conns <- &conn{host: p.host}
+		l.conns <- &Conn{Host: p.host}
 	}
 	return l
 }
@@ -109,7 +109,7 @@ func (l *load) report(took time.Duration, before meters) (*Report, error) {
 	after := l.meters()
 	_, peak := memory(l.process.pid)
 	for range l.Clients {
-		(<-l.conns).close()
+		(<-l.conns).Close()
 	}
 	r := &Report{
 		Seconds: took.Seconds(), Accepted: l.accepted.Load(), Drained: l.drained.Load(), Created: l.created.Load(),
@@ -273,7 +273,7 @@ func (w *order) prepare() error {
 	}
 	select {
 	case a := <-w.flight.ready:
-		w.times[stepReady].add(a.at.Sub(started))
+		w.times[stepReady].Add(a.at.Sub(started))
 		return nil
 	case <-w.flight.finished:
 		w.failed.Add(1)
@@ -306,7 +306,7 @@ func (w *order) begin(path string, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if w.session, err = id.ParseSession(member(answer, "id")); err != nil {
+	if w.session, err = id.ParseSession(Member(answer, "id")); err != nil {
 		return errNoID
 	}
 	w.flight = w.inbox.expect(w.session)
@@ -321,8 +321,8 @@ func (w *order) finish() error {
 			w.failed.Add(1)
 			return errFailed
 		}
-		w.times[stepFinish].add(a.at.Sub(w.confirmed))
-		w.times[stepWhole].add(a.at.Sub(w.begun))
+		w.times[stepFinish].Add(a.at.Sub(w.confirmed))
+		w.times[stepWhole].Add(a.at.Sub(w.begun))
 		w.drained.Add(1)
 		w.complete()
 		return nil
@@ -348,25 +348,25 @@ func (w *order) ask(s step, path string, body []byte) (answer []byte, err error)
 	if err != nil {
 		return nil, err
 	}
-	r := &request{
-		path: "/api/v2/session/" + path, project: w.project, signature: signature, body: body,
-		key: fmt.Sprintf("bench-%d-%s", w.n, path),
+	r := &Request{
+		Path: "/api/v2/session/" + path, Project: w.project, Signature: signature, Body: body,
+		Key: fmt.Sprintf("bench-%d-%s", w.n, path),
 	}
 	for tries := 0; ; tries++ {
 		c := <-w.conns
-		status, got, failure := c.exchange(r)
+		status, got, failure := c.Exchange(r)
 		answer = append(answer[:0], got...)
 		w.conns <- c
 		switch {
 		case failure == nil && status == http.StatusOK:
 			answered := now()
 			if s < steps {
-				w.times[s].add(answered.Sub(w.asked))
+				w.times[s].Add(answered.Sub(w.asked))
 			}
 			w.asked = answered
 			return answer, nil
 		case failure == nil && status != http.StatusServiceUnavailable:
-			return nil, fmt.Errorf("%s: status %d, %s", path, status, member(answer, "code"))
+			return nil, fmt.Errorf("%s: status %d, %s", path, status, Member(answer, "code"))
 		case failure == nil:
 			failure = fmt.Errorf("status %d", status)
 		}

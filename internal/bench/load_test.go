@@ -52,7 +52,7 @@ func newServer(t *testing.T, o Options, change func(*server)) (*server, *load) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(box.close)
+	t.Cleanup(box.Close)
 	box.key = key.Public()
 	s := &server{t: t, partner: partnerKey.Public(), key: key, inbox: box, requests: map[string]int{}, keys: map[string]int{}}
 	if change != nil {
@@ -95,7 +95,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"status":"error","error":{"code":"some_code"}}`)
 		return
 	}
-	session := member(body, "session_id")
+	session := Member(body, "session_id")
 	if session == "" {
 		session = fmt.Sprintf("ps_%d", s.made.Add(1))
 	}
@@ -131,7 +131,7 @@ func (s *server) send(session, kind, status string) {
 	}
 	for range times {
 		s.hooks.Go(func() {
-			r, _ := http.NewRequest(http.MethodPost, s.inbox.url, bytes.NewReader(body))
+			r, _ := http.NewRequest(http.MethodPost, s.inbox.URL, bytes.NewReader(body))
 			r.Header.Set(sign.HeaderSign, signature)
 			if answer, err := http.DefaultTransport.RoundTrip(r); err == nil {
 				_ = answer.Body.Close()
@@ -357,7 +357,7 @@ func TestOpenLoopDoesNotWait(t *testing.T) {
 	if n := l.made.Load(); n < want/2 || n > 2*want { // a busy machine is late
 		t.Errorf("%d payouts begun, want about %d", n, want)
 	}
-	if half := l.times[stepCreate].percentile(50); half < duration/4 {
+	if half := l.times[stepCreate].Percentile(50); half < duration/4 {
 		t.Errorf("half of the answers within %s, though none came before %s", half, duration)
 	}
 }
@@ -388,7 +388,7 @@ func TestInboxTakesOnlyWebhooks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.close()
+	defer b.Close()
 	b.key = key.Public()
 	good := `{"type":"payment_finished","session":{"id":"ps_17","status":"accepted"}}`
 	tests := []struct {
@@ -416,7 +416,7 @@ func TestInboxTakesOnlyWebhooks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url, strings.NewReader(test.sent))
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.URL, strings.NewReader(test.sent))
 			if err != nil {
 				t.Fatal(err)
 			}

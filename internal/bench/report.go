@@ -124,11 +124,11 @@ func (r *Report) follow(closed *Report) {
 	}
 }
 
-func (r *Report) times(h *[steps]histogram, o Options) {
-	of := func(h *histogram) Times { return Times{millis(h.percentile(50)), millis(h.percentile(99))} }
-	var answers histogram
+func (r *Report) times(h *[steps]Histogram, o Options) {
+	of := func(h *Histogram) Times { return Times{millis(h.Percentile(50)), millis(h.Percentile(99))} }
+	var answers Histogram
 	for _, s := range []step{stepCreate, stepStart, stepConfirm} {
-		answers.merge(&h[s])
+		answers.Merge(&h[s])
 	}
 	all, finish := of(&answers), of(&h[stepFinish])
 	r.P50, r.P99, r.FinishedP50, r.FinishedP99 = all.P50, all.P99, finish.P50, finish.P99

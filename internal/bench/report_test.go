@@ -67,7 +67,7 @@ func TestFailure(t *testing.T) {
 
 // Scripts read these members; others may be added.
 func TestJSONMembers(t *testing.T) {
-	var h [steps]histogram
+	var h [steps]Histogram
 	var r Report
 	r.times(&h, Options{})
 	r.take(Options{}, floors)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"os/exec"
@@ -59,6 +60,22 @@ func Own(t testing.TB, at Place, settings ...string) *Server {
 	return s
 }
 
+// Kept starts a server whose files stay in a folder, which the server's user can
+// reach, and makes it where there is none yet. Its log is in the folder. Where
+// the test does not stop it in order, its next start recovers.
+func Kept(t testing.TB, folder string, settings ...string) *Server {
+	t.Helper()
+	s := prepare(t, settings)
+	s.dir, s.data = folder, filepath.Join(folder, "data")
+	s.give(t, folder)
+	t.Cleanup(s.end)
+	if _, err := os.Stat(s.data); errors.Is(err, fs.ErrNotExist) {
+		s.do(t, "initdb", "-D", s.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
+	}
+	s.Start(t)
+	return s
+}
+
 // Standby makes a copy of the server that follows it, and starts it.
 func (s *Server) Standby(t testing.TB, settings ...string) *Server {
 	t.Helper()
@@ -74,7 +91,8 @@ func (s *Server) StandbyOver(t testing.TB, url string, settings ...string) *Serv
 	return standby
 }
 
-func newServer(t testing.TB, at Place, settings []string) *Server {
+// prepare returns a server that has a port and no files.
+func prepare(t testing.TB, settings []string) *Server {
 	t.Helper()
 	s := &Server{settings: settings}
 	var err error
@@ -87,6 +105,15 @@ func newServer(t testing.TB, at Place, settings []string) *Server {
 	if s.port, err = freePort(); err != nil {
 		t.Fatal(err)
 	}
+	u := url.URL{Scheme: "postgres", User: url.User("postgres"), Host: "127.0.0.1:" + strconv.Itoa(s.port), Path: "/postgres", RawQuery: "sslmode=disable"}
+	s.URL = u.String()
+	return s
+}
+
+func newServer(t testing.TB, at Place, settings []string) *Server {
+	t.Helper()
+	s := prepare(t, settings)
+	var err error
 	// Not t.TempDir, which another user may not enter.
 	if s.dir, err = os.MkdirTemp("", "payoutd-pgtest-"); err != nil {
 		t.Fatal(err)
@@ -103,8 +130,6 @@ func newServer(t testing.TB, at Place, settings []string) *Server {
 		own(t, s.as, at.Data)
 		s.data = filepath.Join(at.Data, "data")
 	}
-	u := url.URL{Scheme: "postgres", User: url.User("postgres"), Host: "127.0.0.1:" + strconv.Itoa(s.port), Path: "/postgres", RawQuery: "sslmode=disable"}
-	s.URL = u.String()
 	return s
 }
 
@@ -225,6 +250,13 @@ func (s *Server) Answers() bool {
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
 	s.do(t, "pg_ctl", "stop", "-m", "immediate", "-D", s.data)
+	s.end()
+}
+
+// Shutdown stops the server in order, by pg_ctl stop -m fast.
+func (s *Server) Shutdown(t testing.TB) {
+	t.Helper()
+	s.do(t, "pg_ctl", "stop", "-m", "fast", "-t", "600", "-D", s.data)
 	s.end()
 }
 
