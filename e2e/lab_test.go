@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -75,6 +76,7 @@ const (
 type process struct {
 	cmd            *exec.Cmd
 	url            string        // where the API is, once await has returned
+	startMax       time.Duration // bounds what startTimeout does; that by default
 	ended          chan struct{} // closed once it has been waited for; err is set then
 	err            error
 	stdout, stderr output
@@ -162,7 +164,8 @@ func (p *process) await(t testing.TB) {
 // returns all that it has printed.
 func (p *process) says(t testing.TB, texts ...string) string {
 	t.Helper()
-	late := time.After(startTimeout)
+	most := cmp.Or(p.startMax, startTimeout)
+	late := time.After(most)
 	for {
 		all, more := p.stdout.read()
 		rest, found := all, true
@@ -179,7 +182,7 @@ func (p *process) says(t testing.TB, texts ...string) string {
 		case <-p.ended:
 			t.Fatalf("the server ended before it said %q: %v\n%s", texts, p.err, p.stderr.String())
 		case <-late:
-			t.Fatalf("the server has not said %q after %s\n%s%s", texts, startTimeout, all, p.stderr.String())
+			t.Fatalf("the server has not said %q after %s\n%s%s", texts, most, all, p.stderr.String())
 		}
 	}
 }

@@ -40,6 +40,7 @@ const (
 	soakFreeGB   = 8                // free on the disk, where the soak stops
 	soakDatabase = "payoutd"
 	soakLogBytes = 64 << 20 // of a node, above which it says too much
+	soakStartMax = 2 * time.Minute
 )
 
 // soak keeps a rate of payouts up over two nodes on PostgreSQL for hours, while
@@ -170,7 +171,7 @@ func (s *soak) path(name string) string { return filepath.Join(s.dir, name) }
 // what was left in the middle.
 func (s *soak) open() {
 	s.restore()
-	settings := []string{"shared_buffers=1GB", "max_wal_size=4GB", "wal_compression=lz4"}
+	settings := []string{"shared_buffers=1GB", "max_wal_size=2GB", "wal_compression=lz4"}
 	if s.brief {
 		settings = nil
 	}
@@ -211,7 +212,7 @@ func (s *soak) open() {
 		s.startNode(n)
 		go p.watch(s.ctx, p.nodes[n])
 	}
-	if !until(s.ctx, startTimeout, func() bool { return p.nodes[0].up.Load() && p.nodes[1].up.Load() }) {
+	if !until(s.ctx, soakStartMax, func() bool { return p.nodes[0].up.Load() && p.nodes[1].up.Load() }) {
 		s.Fatal("the nodes are not ready")
 	}
 	s.State.Legs++
@@ -264,7 +265,11 @@ func (s *soak) restore() {
 func (s *soak) save() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b, err := json.MarshalIndent(s.State, "", "\t")
+	state := s.State
+	if !s.began.IsZero() {
+		state.Elapsed += time.Since(s.began)
+	}
+	b, err := json.MarshalIndent(state, "", "\t")
 	if err == nil {
 		err = errors.Join(os.WriteFile(s.path("state.new"), b, 0o600), os.Rename(s.path("state.new"), s.path("state.json")))
 	}
@@ -288,7 +293,7 @@ func (s *soak) startNode(n int) {
 		s.Fatal(err)
 	}
 	defer func() { _ = log.Close() }() // the process has it
-	p := &process{cmd: exec.Command(payoutd, at.flags("serve", "--sandbox-rails", "--rails-no-sync", "--listen", host,
+	p := &process{startMax: soakStartMax, cmd: exec.Command(payoutd, at.flags("serve", "--sandbox-rails", "--rails-no-sync", "--listen", host,
 		"--log-level", "warn", "--drain-delay", drainDelay.String())...)}
 	p.cmd.Stderr = log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL} // an interrupt of the terminal is for us
