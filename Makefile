@@ -19,6 +19,9 @@ GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 # many receivers of webhooks never answer there, how many histories of answers are
 # recorded there and which kept one is judged again, which benchmarks run, and what
 # follows `payoutd sandbox` or `payoutd bench`;
+# for `make soak` how long the load lasts in all, its rate (0.7 of the maximum that
+# it measures), the mean time between faults, how long this run lasts at most, what
+# is archived how often, such as '20m 5m', and the folder of it all;
 # for `make goals` how long each load lasts, which goals, and how much history.
 FUZZ_SECONDS ?= 30
 FUZZ_KEEP    ?= 0
@@ -32,6 +35,12 @@ ARGS         ?=
 SECONDS_EACH ?= 10
 GOAL         ?=
 PRELOAD      ?= 500000
+SOAK         ?= 2h
+SOAK_RATE    ?=
+SOAK_FAULT   ?= 5m
+SOAK_LEG     ?=
+SOAK_ARCHIVE ?=
+SOAK_DIR     ?= $(CURDIR)/build/soak
 # Histories that `make simulate` plays.
 SEEDS        ?= 1-300
 
@@ -152,6 +161,13 @@ drills: ## Break the database, the connection, the disk and receivers under load
 histories: ## Record answers of nodes that are killed and cut off, and find an order that explains them, HISTORIES=1000; HISTORY=file judges a kept one
 	@if [ -n '$(HISTORY)' ]; then HISTORY='$(abspath $(HISTORY))' go test -count=1 -v -run TestKeptHistory ./internal/history; \
 	else HISTORIES=$(HISTORIES) go test -count=1 -timeout 0 -run 'TestHistories|TestLies' -v ./e2e/; fi
+
+.PHONY: soak
+soak: build ## Load with faults on PostgreSQL for SOAK=2h in all; Ctrl-C stops it in order, and the next run goes on
+	@go test -c -o build/soak.test ./e2e
+	@cd e2e && export PAYOUTD_TEST_BINARY=$(CURDIR)/bin/payoutd SOAK='$(SOAK)' SOAK_RATE='$(SOAK_RATE)' SOAK_FAULT='$(SOAK_FAULT)' \
+		SOAK_LEG='$(SOAK_LEG)' SOAK_ARCHIVE='$(SOAK_ARCHIVE)' SOAK_DIR='$(SOAK_DIR)'; \
+		exec ../build/soak.test -test.run 'TestSoak$$' -test.timeout 0 -test.v
 
 .PHONY: bench
 bench: ## Benchmarks of the packages, BENCH=regular-expression

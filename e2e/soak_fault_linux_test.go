@@ -15,6 +15,8 @@ type soakFault struct {
 	does  func(s *soak, r *rand.Rand)
 }
 
+const cutGap = 200 * time.Millisecond
+
 var soakFaults = []soakFault{
 	{"a node killed", true, func(s *soak, r *rand.Rand) {
 		n := r.IntN(len(s.nodes))
@@ -25,7 +27,7 @@ var soakFaults = []soakFault{
 	{"connections cut", true, func(s *soak, _ *rand.Rand) {
 		for range cuts {
 			s.link.cut(false)
-			s.rest(s.lasting(nil, 250*time.Millisecond, 250*time.Millisecond))
+			s.rest(cutGap)
 		}
 	}},
 	{"answers to COMMITs lost", true, func(s *soak, _ *rand.Rand) {
@@ -64,9 +66,9 @@ var soakFaults = []soakFault{
 func (s *soak) lasting(r *rand.Rand, least, most time.Duration) time.Duration {
 	switch {
 	case s.brief:
-		return min(least, time.Second) / 4
+		return min(max(least, most/20), time.Second)
 	case most > least:
-		return least + rand.N(most-least)
+		return least + time.Duration(r.Int64N(int64(most-least)))
 	}
 	return least
 }
@@ -112,7 +114,7 @@ type trouble struct {
 // a receiver is open for minutes when it has failed again and again.
 const catchUpMax = 5 * time.Minute
 
-// break breaks the next thing, and waits until its traces are gone.
+// breakOne breaks the next thing, and waits until its traces are gone.
 func (s *soak) breakOne(r *rand.Rand) {
 	if len(s.State.Deck) == 0 {
 		s.State.Deck = r.Perm(len(soakFaults))

@@ -94,7 +94,7 @@ func (s *soak) sample(ctx context.Context) {
 			return
 		}
 		before := fault
-		fault = s.faults()
+		fault = s.faults(s.elapsed() - sampleEvery)
 		x := s.look()
 		x.fault = cmp.Or(fault, after(before))
 		if err := appendCSV(s.path("minutes.csv"), slices.Concat([]string{"time", "fault"}, columnNames[:]), x.line()); err != nil {
@@ -116,14 +116,13 @@ func after(fault string) string {
 	return "after " + fault
 }
 
-// faults names those that have been in the minute that ends.
-func (s *soak) faults() string {
-	now := s.elapsed().Seconds()
+// faults names those that have been since a time of the load.
+func (s *soak) faults(since time.Duration) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var names []string
 	for _, t := range s.State.Troubles {
-		if t.Broke+t.Lasted+t.Caught > now-sampleEvery.Seconds() {
+		if t.Broke+t.Lasted+t.Caught > since.Seconds() {
 			names = append(names, t.Name)
 		}
 	}
@@ -471,11 +470,14 @@ func (s *soak) summarize() {
 	judged := s.State.Elapsed >= soakJudges
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("%s of load in %d legs at %.0f payouts a second, %.0f %% of the maximum of %.0f in a closed loop of %d; seed %d.\n",
-		s.State.Elapsed.Round(time.Second), s.State.Legs, s.rate, 100*s.rate/s.State.Maximum, s.State.Maximum, soakClients, s.State.Seed)
+	share := ""
+	if s.State.Maximum > 0 {
+		share = fmt.Sprintf(", %.0f %% of the maximum of %.0f in a closed loop of %d", 100*s.rate/s.State.Maximum, s.State.Maximum, soakClients)
+	}
+	line("%s of load in %d legs at %.0f payouts a second%s; seed %d.\n", s.State.Elapsed.Round(time.Second), s.State.Legs, s.rate, share, s.State.Seed)
 	line("%d payouts were begun, accepted, paid once and told. %d requests failed and were made again, %d webhooks came again, "+
-		"%d payouts were not begun since %d were under way. payoutd archive ran %d times.\n",
-		s.partners.begun(), s.State.Failed, s.State.Repeats, s.State.Missed, soakFlights, s.State.Swept)
+		"%d payouts were not begun since %d were under way. payoutd archive ran %d times, for %.1f s at most, and took %d sessions out.\n",
+		s.partners.begun(), s.State.Failed, s.State.Repeats, s.State.Missed, soakFlights, s.State.Sweeps, s.State.Sweeping.Seconds(), s.State.Swept)
 
 	still := quiet(list)
 	line("| minutes without a fault | 1st quarter | 2nd | 3rd | 4th |")

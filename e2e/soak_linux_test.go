@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,7 +35,7 @@ const (
 	soakMeasures = 45 * time.Second // and for how long
 	soakDrainMax = 15 * time.Minute // until all that was begun has ended, when nothing more is begun
 	soakQuietMax = 3 * time.Minute  // until the memory of the nodes is back
-	soakHeapMore = 16               // MiB of live heap that may stay after the load
+	soakHeapMore = 32               // MiB of live heap that may stay after the load: maps keep the size that they had
 	soakReplays  = 200              // requests of the past that are made again at the end
 	soakBriefly  = 30               // payouts a second of the bounded form
 	soakFreeGB   = 8                // free on the disk, where the soak stops
@@ -57,14 +58,14 @@ type soak struct {
 	ctx      context.Context // done when the test is over
 	stopped  chan struct{}   // closed when no more payouts are to be begun
 
-	brief   bool // the bounded form
-	total   time.Duration
-	leg     time.Duration // at most in this run; 0 is all that is left
-	every   time.Duration // from fault to fault, on average
-	rate    float64
-	archive []string // flags of payoutd archive
-	sweeps  time.Duration
-	freeGB  uint64
+	brief  bool // the bounded form
+	total  time.Duration
+	leg    time.Duration // at most in this run; 0 is all that is left
+	every  time.Duration // from fault to fault, on average
+	rate   float64
+	older  string        // sessions that ended so long ago are archived; "" for none
+	sweeps time.Duration // from one archiving to the next
+	freeGB uint64
 
 	mu       sync.Mutex
 	wanted   [2]bool // nodes that are to run
@@ -84,8 +85,10 @@ type soakState struct {
 	Legs     int
 	Deck     []int // faults to come
 	Troubles []trouble
-	Starts   [2]int // of the nodes
-	Swept    int    // runs of payoutd archive
+	Starts   [2]int        // of the nodes
+	Sweeps   int           // runs of payoutd archive
+	Swept    int64         // sessions that it took out
+	Sweeping time.Duration // the longest run
 	// What was counted in all legs.
 	Failed, Missed, Repeats int64
 }
@@ -119,6 +122,7 @@ func newSoak(t *testing.T) *soak {
 	t.Cleanup(cancel)
 	total := os.Getenv("SOAK")
 	if total == "" {
+		t.Parallel()
 		s.brief, s.rate = true, soakBriefly
 		dir, err := os.MkdirTemp("", "payoutd-soak-") // not t.TempDir, which the user of the database may not enter
 		if err != nil {
@@ -152,9 +156,11 @@ func newSoak(t *testing.T) *soak {
 			t.Fatalf("SOAK_FREE_GB=%q: want a number", text)
 		}
 	}
-	if words := strings.Fields(os.Getenv("SOAK_ARCHIVE")); len(words) > 0 {
-		span("SOAK_ARCHIVE", words[0], &s.sweeps)
-		s.archive = words[1:]
+	if words := strings.Fields(os.Getenv("SOAK_ARCHIVE")); len(words) == 2 {
+		s.older = words[0]
+		span("SOAK_ARCHIVE", words[1], &s.sweeps)
+	} else if len(words) > 0 {
+		t.Fatalf("SOAK_ARCHIVE=%q: want an age and a time from run to run, such as '20m 5m'", words)
 	}
 	if s.dir == "" {
 		t.Fatal("SOAK_DIR: want a folder")
@@ -379,8 +385,8 @@ func (s *soak) load() {
 	}
 	go func() {
 		select {
-		case <-signals:
-			s.say("stopping in order")
+		case got := <-signals:
+			s.say("%s: stopping in order", got)
 			s.stop()
 		case <-time.After(left):
 			s.stop()
@@ -425,7 +431,8 @@ func (s *soak) load() {
 	s.save()
 }
 
-// sweep archives what is old again and again.
+// sweep archives what is old again and again. What breaks while it does so may
+// end it: then its next run goes on.
 func (s *soak) sweep(ctx context.Context) {
 	for {
 		select {
@@ -433,23 +440,29 @@ func (s *soak) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		began := time.Now()
-		cmd := exec.Command(payoutd, s.flags(append([]string{"archive"}, s.archive...)...)...)
+		began := s.elapsed()
+		cmd := exec.Command(payoutd, s.flags("archive", "--trial", "--older-than", s.older, "--to", s.path("archive"), "--json")...)
 		cmd.Env = environ()
-		out, err := cmd.CombinedOutput()
-		said := strings.Join(strings.Fields(string(out[max(len(out)-300, 0):])), " ")
-		s.say("payoutd archive took %s: %s", time.Since(began).Round(time.Millisecond), said)
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		err := cmd.Run()
+		var done struct{ Sessions, Held, Changed int64 }
+		if err == nil {
+			err = json.Unmarshal(stdout.Bytes(), &done)
+		}
+		took := s.elapsed() - began
 		if err != nil {
-			s.mu.Lock()
-			broken := s.breaking
-			s.mu.Unlock()
-			if broken == "" {
-				s.Errorf("payoutd archive: %v: %s", err, said)
+			s.say("payoutd archive ended after %.1f s with %v: %s", took.Seconds(), err, stderr.String())
+			if s.faults(began) == "" {
+				s.Errorf("payoutd archive: %v: %s", err, stderr.String())
 			}
 			continue
 		}
+		s.say("payoutd archive took %.1f s for %d sessions, %d stay, %d had changed", took.Seconds(), done.Sessions, done.Held, done.Changed)
 		s.mu.Lock()
-		s.State.Swept++
+		s.State.Sweeps++
+		s.State.Swept += done.Sessions
+		s.State.Sweeping = max(s.State.Sweeping, took)
 		s.mu.Unlock()
 	}
 }
@@ -473,13 +486,16 @@ func (s *soak) finish() {
 		s.nodes[n].process.stop(s)
 		s.listen(s.nodes[n].log)
 	}
-	minor := s.told()
-	if !s.Failed() {
+	if minor, ok := s.told(); ok {
 		s.booked(minor)
 		s.executed()
 	}
 	s.save()
-	if !s.brief {
+	if s.brief {
+		if s.State.Failed == 0 {
+			s.Error("no request has failed: nothing has broken")
+		}
+	} else {
 		s.summarize()
 	}
 	s.server.Shutdown(s)
@@ -487,7 +503,6 @@ func (s *soak) finish() {
 
 // calmDown waits until the memory of the nodes is back.
 func (s *soak) calmDown() {
-	most := soakQuietMax
 	var now [2]usage
 	back := func() bool {
 		for n := range s.nodes {
@@ -497,16 +512,13 @@ func (s *soak) calmDown() {
 		}
 		return true
 	}
-	if !s.brief {
-		s.rest(0)
-	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	began := time.Now()
 	for !back() {
-		if time.Since(began) > most {
+		if time.Since(began) > soakQuietMax {
 			s.Errorf("the nodes have %.0f and %.0f MiB of live heap %s after the load, %.0f and %.0f before, want %d more at most",
-				now[0].heap, now[1].heap, most, s.level[0].heap, s.level[1].heap, soakHeapMore)
+				now[0].heap, now[1].heap, soakQuietMax, s.level[0].heap, s.level[1].heap, soakHeapMore)
 			break
 		}
 		<-tick.C
@@ -549,8 +561,8 @@ func (s *soak) listen(log string) {
 }
 
 // told checks that each payout has ended as it was promised, and returns the
-// money that was paid by project.
-func (s *soak) told() (minor [soakProjects]int64) {
+// money that was paid by project; false if one has not.
+func (s *soak) told() (minor [soakProjects]int64, ok bool) {
 	p := s.partners
 	wrong := 0
 	for n := int64(1); n <= p.begun(); n++ {
@@ -569,7 +581,7 @@ func (s *soak) told() (minor [soakProjects]int64) {
 	if f, x, d := p.forged.Load(), p.stranger.Load(), p.doubled.Load(); f+x+d > 0 {
 		s.Errorf("%d webhooks with a wrong signature, %d about what nobody asked for, %d with another end than was told before", f, x, d)
 	}
-	return minor
+	return minor, wrong == 0
 }
 
 // booked checks that the ledger is clean and holds what partners were told,
@@ -577,22 +589,30 @@ func (s *soak) told() (minor [soakProjects]int64) {
 func (s *soak) booked(minor [soakProjects]int64) {
 	began := time.Now()
 	var r struct {
-		Sessions, Payouts, Live, Events, Pending int64
-		GivenUp                                  int64 `json:"given_up"`
+		Sessions, Payouts, Live, Events, Pending, Archived, Proved int64
+		GivenUp                                                    int64 `json:"given_up"`
 	}
-	if err := json.Unmarshal([]byte(run(s, s.flags("check", "--json")...)), &r); err != nil {
+	command := []string{"check", "--json"}
+	if files, _ := filepath.Glob(s.path("archive/*")); len(files) > 0 { // fails on a bad pattern only
+		command = slices.Concat([]string{"archive", "verify", "--json"}, files)
+	}
+	if err := json.Unmarshal([]byte(run(s, s.flags(command...)...)), &r); err != nil {
 		s.Fatal(err)
 	}
-	s.say("payoutd check found nothing in %s: %d sessions, %d payouts, %d events", time.Since(began).Round(time.Millisecond), r.Sessions, r.Payouts, r.Events)
+	s.say("payoutd %s found nothing in %s: %d sessions, %d payouts, %d events, %d sessions archived",
+		command[0], time.Since(began).Round(time.Millisecond), r.Sessions, r.Payouts, r.Events, r.Archived)
 	begun := s.partners.begun()
+	kept := begun - s.State.Swept
 	for _, c := range []struct {
 		what      string
 		got, want int64
 	}{
-		{"sessions", r.Sessions, begun},
-		{"payouts", r.Payouts, begun},
+		{"archived sessions", r.Archived, s.State.Swept},
+		{"sessions proved from the archive", r.Proved, s.State.Swept},
+		{"sessions", r.Sessions, kept},
+		{"payouts", r.Payouts, kept},
 		{"live payouts", r.Live, 0},
-		{"events", r.Events, 2 * begun},
+		{"events", r.Events, 2 * kept},
 		{"pending events", r.Pending, 0},
 		{"events given up", r.GivenUp, 0},
 	} {
