@@ -164,7 +164,7 @@ histories: ## Record answers of nodes that are killed and cut off, and find an o
 
 .PHONY: soak
 soak: build ## Load with faults on PostgreSQL for SOAK=2h in all; Ctrl-C stops it in order, and the next run goes on
-	@go test -c -o build/soak.test ./e2e
+	@mkdir -p build && go test -c -o build/soak.test ./e2e
 	@cd e2e && export PAYOUTD_TEST_BINARY=$(CURDIR)/bin/payoutd SOAK='$(SOAK)' SOAK_RATE='$(SOAK_RATE)' SOAK_FAULT='$(SOAK_FAULT)' \
 		SOAK_LEG='$(SOAK_LEG)' SOAK_ARCHIVE='$(SOAK_ARCHIVE)' SOAK_DIR='$(SOAK_DIR)'; \
 		exec ../build/soak.test -test.run 'TestSoak$$' -test.timeout 0 -test.v

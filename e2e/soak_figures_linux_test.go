@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net"
 	"net/http"
@@ -438,7 +439,78 @@ const (
 	soakLatency  = 1.5              // times what answers took in the first quarter
 	soakHeapRise = 4.0              // MiB of live heap an hour
 	soakWarmUp   = 5                // minutes after the start of a node whose memory is not looked at
+	soakBloat    = 1.3              // times what a table took per payout in the first half
+	soakBytes    = 16               // and so many bytes per payout above that
+	soakDead     = 0.5              // dead rows for each that lives, of a table that keeps rows
+	soakRows     = 10_000           // from which on a table keeps rows
 )
+
+// figure is a column that the summary shows by quarters.
+type figure struct {
+	name, format string
+	at           int
+	flat         bool // it must not rise above soakLatency times what it was
+}
+
+var figuresOfSoak = []figure{
+	{"payouts done in a minute", "%.0f", colDone, false},
+	{"an answer p50, ms", "%.1f", colAnswerP50, true},
+	{"an answer p99, ms", "%.1f", colAnswerP99, true},
+	{"confirm to paid and told p50, ms", "%.1f", colFinishP50, true},
+	{"confirm to paid and told p99, ms", "%.1f", colFinishP99, true},
+	{"node a: in memory, MiB", "%.0f", colRSSA, false},
+	{"node a: live heap, MiB", "%.1f", colHeapA, false},
+	{"node a: goroutines", "%.0f", colGoroutinesA, false},
+	{"node b: in memory, MiB", "%.0f", colRSSB, false},
+	{"node b: live heap, MiB", "%.1f", colHeapB, false},
+	{"node b: goroutines", "%.0f", colGoroutinesB, false},
+	{"partners: in memory, MiB", "%.0f", colGenerator, false},
+	{"database, MiB", "%.0f", colDatabase, false},
+	{"write-ahead log, MiB", "%.0f", colLog, false},
+}
+
+// growing is a column of memory whose rise the summary shows.
+type growing struct {
+	name      string
+	at, start int
+	bounded   bool // it must not rise by more than soakHeapRise
+}
+
+var memoriesOfSoak = []growing{
+	{"node a: in memory", colRSSA, colStartA, false},
+	{"node a: live heap", colHeapA, colStartA, true},
+	{"node b: in memory", colRSSB, colStartB, false},
+	{"node b: live heap", colHeapB, colStartB, true},
+	{"partners: in memory", colGenerator, colLeg, false},
+}
+
+// judge says what a long soak has not kept to.
+func judge(list []sampled, tables []sizes) (breaches []string) {
+	breach := func(format string, args ...any) { breaches = append(breaches, fmt.Sprintf(format, args...)) }
+	still := quiet(list)
+	for _, f := range figuresOfSoak {
+		first, last := median(column(quarter(still, 0), f.at)), median(column(quarter(still, 3), f.at))
+		if f.flat && !(last <= soakLatency*first) {
+			breach("%s: %.1f in the last quarter and %.1f in the first, want %.1f times that at most", f.name, last, first, soakLatency)
+		}
+	}
+	for _, g := range memoriesOfSoak {
+		if rise, err := rises(list, g.at, g.start); g.bounded && !(rise-2*err <= soakHeapRise) {
+			breach("%s grows by %.1f ± %.1f MiB an hour, want %.0f at most", g.name, rise, err, soakHeapRise)
+		}
+	}
+	for _, t := range growths(tables) {
+		first, second := t.heap[0]+t.index[0], t.heap[1]+t.index[1]
+		if second > soakBloat*max(first, 0)+soakBytes {
+			breach("table %s grows by %.0f bytes per payout in the second half and by %.0f in the first, want %.1f times that and %d at most",
+				t.last.table, second, first, soakBloat, soakBytes)
+		}
+		if t.last.live > soakRows && t.last.dead > soakDead*t.last.live {
+			breach("table %s has %.0f dead rows and %.0f that live", t.last.table, t.last.dead, t.last.live)
+		}
+	}
+	return breaches
+}
 
 // rises finds how a column of memory grows, in MiB an hour, over all runs of a
 // node; at is the column and start that of the runs.
@@ -467,7 +539,6 @@ func (s *soak) summarize() {
 	if err != nil {
 		s.Fatal(err)
 	}
-	judged := s.State.Elapsed >= soakJudges
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	share := ""
@@ -482,99 +553,115 @@ func (s *soak) summarize() {
 	still := quiet(list)
 	line("| minutes without a fault | 1st quarter | 2nd | 3rd | 4th |")
 	line("| --- | --- | --- | --- | --- |")
-	row := func(name, format string, of func([]sampled) float64) (first, last float64) {
-		text := "| " + name
+	line("| how many | %d | %d | %d | %d |", len(quarter(still, 0)), len(quarter(still, 1)), len(quarter(still, 2)), len(quarter(still, 3)))
+	for _, f := range figuresOfSoak {
+		text := "| " + f.name
 		for n := range 4 {
-			v := of(quarter(still, n))
-			if last = v; n == 0 {
-				first = v
-			}
-			text += " | " + fmt.Sprintf(format, v)
+			text += " | " + fmt.Sprintf(f.format, median(column(quarter(still, n), f.at)))
 		}
 		line("%s |", text)
-		return first, last
-	}
-	row("minutes", "%.0f", func(l []sampled) float64 { return float64(len(l)) })
-	for _, m := range []struct {
-		name, format string
-		at           int
-		judge        bool
-	}{
-		{"payouts done in a minute", "%.0f", colDone, false},
-		{"an answer p50, ms", "%.1f", colAnswerP50, true},
-		{"an answer p99, ms", "%.1f", colAnswerP99, true},
-		{"confirm to paid and told p50, ms", "%.1f", colFinishP50, true},
-		{"confirm to paid and told p99, ms", "%.1f", colFinishP99, true},
-		{"node a: in memory, MiB", "%.0f", colRSSA, false},
-		{"node a: live heap, MiB", "%.1f", colHeapA, false},
-		{"node a: goroutines", "%.0f", colGoroutinesA, false},
-		{"node b: in memory, MiB", "%.0f", colRSSB, false},
-		{"node b: live heap, MiB", "%.1f", colHeapB, false},
-		{"node b: goroutines", "%.0f", colGoroutinesB, false},
-		{"partners: in memory, MiB", "%.0f", colGenerator, false},
-		{"database, MiB", "%.0f", colDatabase, false},
-		{"write-ahead log, MiB", "%.0f", colLog, false},
-	} {
-		first, last := row(m.name, m.format, func(l []sampled) float64 { return median(column(l, m.at)) })
-		if judged && m.judge && last > soakLatency*first {
-			s.Errorf("%s: %.1f in the last quarter and %.1f in the first, want %.1f times that at most", m.name, last, first, soakLatency)
-		}
 	}
 	line("")
-	for _, m := range []struct {
-		name      string
-		at, start int
-		bound     float64
-	}{
-		{"node a: in memory", colRSSA, colStartA, 0},
-		{"node a: live heap", colHeapA, colStartA, soakHeapRise},
-		{"node b: in memory", colRSSB, colStartB, 0},
-		{"node b: live heap", colHeapB, colStartB, soakHeapRise},
-		{"partners: in memory", colGenerator, colLeg, 0},
-	} {
-		rise, err := rises(list, m.at, m.start)
-		line("- %s: %+.1f ± %.1f MiB an hour", m.name, rise, err)
-		if judged && m.bound > 0 && rise-2*err > m.bound {
-			s.Errorf("%s grows by %.1f ± %.1f MiB an hour, want %.0f at most", m.name, rise, err, m.bound)
-		}
+	for _, g := range memoriesOfSoak {
+		rise, err := rises(list, g.at, g.start)
+		line("- %s: %+.1f ± %.1f MiB an hour", g.name, rise, err)
 	}
-	s.tables(line, tables)
+	line("\n| table | bytes per payout, 1st half | 2nd half | indexes, 1st half | 2nd half | rows at the end | dead | autovacuums |")
+	line("| --- | --- | --- | --- | --- | --- | --- | --- |")
+	for _, t := range growths(tables) {
+		line("| `%s` | %.0f | %.0f | %.0f | %.0f | %.0f | %.0f | %.0f |",
+			t.last.table, t.heap[0], t.heap[1], t.index[0], t.index[1], t.last.live, t.last.dead, t.last.vacuums)
+	}
 	s.troubles(line)
 	if err := os.WriteFile(s.path("summary.md"), []byte(b.String()), 0o600); err != nil {
 		s.Fatal(err)
 	}
 	s.say("the summary is in %s", s.path("summary.md"))
+	if s.State.Elapsed >= soakJudges {
+		for _, breach := range judge(list, tables) {
+			s.Error(breach)
+		}
+	}
 }
 
-// tables tells how tables and their indexes have grown per payout, in the first
-// half and in the second.
-func (s *soak) tables(line func(string, ...any), all []sizes) {
-	if len(all) == 0 {
-		return
-	}
-	line("\n| table | bytes per payout, 1st half | 2nd half | indexes, 1st half | 2nd half | rows at the end | dead | autovacuums |")
-	line("| --- | --- | --- | --- | --- | --- | --- | --- |")
+// growth is how a table and its indexes have grown, in bytes per payout, in the
+// first half of the payouts and in the second.
+type growth struct {
+	heap, index [2]float64
+	last        sizes
+}
+
+// growths are of tables above a megabyte, by name.
+func growths(all []sizes) (list []growth) {
 	byName := map[string][]sizes{}
 	for _, z := range all {
 		byName[z.table] = append(byName[z.table], z)
 	}
-	names := make([]string, 0, len(byName))
-	for name, list := range byName {
-		if last := list[len(list)-1]; last.heap+last.index > 1<<20 {
-			names = append(names, name)
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		rows := byName[name]
+		first, last := rows[0], rows[len(rows)-1]
+		if last.heap+last.index < 1<<20 {
+			continue
 		}
+		half := slices.IndexFunc(rows, func(z sizes) bool { return z.done >= (first.done+last.done)/2 })
+		g := growth{last: last}
+		for n, part := range [2][2]sizes{{first, rows[half]}, {rows[half], last}} {
+			payouts := max(part[1].done-part[0].done, 1)
+			g.heap[n], g.index[n] = (part[1].heap-part[0].heap)/payouts, (part[1].index-part[0].index)/payouts
+		}
+		list = append(list, g)
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		list := byName[name]
-		first, last := list[0], list[len(list)-1]
-		middle := list[len(list)/2]
-		per := func(of func(sizes) float64, from, to sizes) float64 {
-			return (of(to) - of(from)) / max(to.done-from.done, 1)
-		}
-		heap, index := func(z sizes) float64 { return z.heap }, func(z sizes) float64 { return z.index }
-		line("| `%s` | %.0f | %.0f | %.0f | %.0f | %.0f | %.0f | %.0f |", name,
-			per(heap, first, middle), per(heap, middle, last), per(index, first, middle), per(index, middle, last), last.live, last.dead, last.vacuums)
+	return list
+}
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		change func(minute int, x *sampled, z *sizes)
+		want   string // "" for nothing
+	}{
+		{"all is flat", func(int, *sampled, *sizes) {}, ""},
+		{"faults are slow", func(minute int, x *sampled, _ *sizes) {
+			if minute%6 == 5 {
+				x.fault, x.v[colAnswerP99], x.v[colHeapB] = "a node killed", 30_000, 200
+			}
+		}, ""},
+		{"a node starts again with less", func(minute int, x *sampled, _ *sizes) {
+			x.v[colStartA], x.v[colHeapA] = float64(minute/30), 10+float64(minute%30)/100
+		}, ""},
+		{"answers become slow", func(minute int, x *sampled, _ *sizes) { x.v[colAnswerP99] += float64(minute) }, "an answer p99"},
+		{"ends become slow", func(minute int, x *sampled, _ *sizes) { x.v[colFinishP50] *= 1 + float64(minute)/60 }, "confirm to paid and told p50"},
+		{"a node leaks", func(minute int, x *sampled, _ *sizes) { x.v[colHeapB] += float64(minute) / 5 }, "node b: live heap grows by 12.0"},
+		{"a node leaks between restarts", func(minute int, x *sampled, _ *sizes) {
+			x.v[colStartA], x.v[colHeapA] = float64(minute/30), 10+float64(minute%30)/5
+		}, "node a: live heap grows"},
+		{"an index bloats", func(minute int, _ *sampled, z *sizes) { z.index += float64(minute) * float64(minute) * 1e5 }, "table sessions grows"},
+		{"a table of what is under way", func(minute int, _ *sampled, z *sizes) {
+			z.heap, z.index, z.live, z.dead = 5e6-float64(minute%9)*1e5, 1e6, 10, 900
+		}, ""},
+		{"nobody vacuums", func(_ int, _ *sampled, z *sizes) { z.dead = z.live }, "dead rows"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var list []sampled
+			var tables []sizes
+			for minute := range 120 {
+				wave := 1 + 0.1*math.Sin(float64(minute)) // no two minutes are the same
+				x := sampled{}
+				x.v[colElapsed] = 60 * float64(minute+1)
+				x.v[colAnswerP50], x.v[colAnswerP99], x.v[colFinishP50], x.v[colFinishP99] = 10*wave, 50*wave, 20*wave, 90*wave
+				x.v[colHeapA], x.v[colHeapB] = 10*wave, 10*wave
+				done := 1000 * float64(minute+1)
+				z := sizes{table: "sessions", elapsed: x.v[colElapsed], done: done, heap: 800 * done, index: 200 * done, live: done, dead: done / 10}
+				test.change(minute, &x, &z)
+				list, tables = append(list, x), append(tables, z)
+			}
+			got := judge(list, tables)
+			if test.want == "" && len(got) > 0 || test.want != "" && (len(got) != 1 || !strings.Contains(got[0], test.want)) {
+				t.Errorf("%q, want %q", got, test.want)
+			}
+		})
 	}
 }
 
