@@ -98,6 +98,9 @@ func (s *soak) sample(ctx context.Context) {
 		fault = s.faults(s.elapsed() - sampleEvery)
 		x := s.look()
 		x.fault = cmp.Or(fault, after(before))
+		if why := s.partners.failed(); why != "" {
+			s.say("requests that were made again in the last minute: %s", why)
+		}
 		if err := appendCSV(s.path("minutes.csv"), slices.Concat([]string{"time", "fault"}, columnNames[:]), x.line()); err != nil {
 			s.Errorf("minutes.csv: %v", err)
 		}

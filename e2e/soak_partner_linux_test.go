@@ -56,6 +56,7 @@ type soakPartners struct {
 	mu       sync.Mutex
 	changed  chan struct{} // closed when a node has come or gone
 	refusals map[string]int
+	failures map[string]int // of requests that were made again, since they were told last
 }
 
 type shard struct {
@@ -92,7 +93,7 @@ const (
 )
 
 func newSoakPartners(j *journal, cut context.Context) *soakPartners {
-	p := &soakPartners{journal: j, cut: cut, changed: make(chan struct{}), refusals: map[string]int{}}
+	p := &soakPartners{journal: j, cut: cut, changed: make(chan struct{}), refusals: map[string]int{}, failures: map[string]int{}}
 	p.minute.Store(new(minute))
 	for i := range p.shards {
 		p.shards[i].flights = map[int64]*soakFlight{}
@@ -263,14 +264,35 @@ func (p *soakPartners) refuse(n int64, err error) {
 	p.change(n, func(*soakFlight) {})
 }
 
+// fail counts a request that is made again.
+func (p *soakPartners) fail(why string) {
+	p.minute.Load().failed.Add(1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failures[why]++
+}
+
 func (p *soakPartners) refused() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var b strings.Builder
-	for _, why := range slices.Sorted(maps.Keys(p.refusals)) {
-		fmt.Fprintf(&b, "%d by %s; ", p.refusals[why], why)
+	return counts(p.refusals)
+}
+
+// failed tells why requests have failed since it was asked last.
+func (p *soakPartners) failed() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	text := counts(p.failures)
+	p.failures = map[string]int{}
+	return text
+}
+
+func counts(of map[string]int) string {
+	var parts []string
+	for _, why := range slices.Sorted(maps.Keys(of)) {
+		parts = append(parts, fmt.Sprintf("%d by %s", of[why], why))
 	}
-	return b.String()
+	return strings.Join(parts, "; ")
 }
 
 // ask makes a request until it is answered; an answer but ok, or one that asks
@@ -288,6 +310,7 @@ func (p *soakPartners) ask(n int64, path string, body []byte, asked time.Time) (
 		if err != nil {
 			return nil, err
 		}
+		why := "no node is ready"
 		if node != nil {
 			status, got, err := c.Exchange(r)
 			answer := bytes.Clone(got)
@@ -298,9 +321,13 @@ func (p *soakPartners) ask(n int64, path string, body []byte, asked time.Time) (
 				return answer, nil
 			case err == nil && status < http.StatusInternalServerError:
 				return nil, fmt.Errorf("%s: status %d, %s", path, status, bench.Member(answer, "code"))
+			case err == nil:
+				why = fmt.Sprintf("status %d of node %s, %s", status, node.name, bench.Member(answer, "description"))
+			default:
+				why = "no answer of node " + node.name
 			}
 		}
-		p.minute.Load().failed.Add(1)
+		p.fail(why)
 		select {
 		case <-time.After(soakRepeatMin + rand.N(soakRepeatMax-soakRepeatMin)):
 		case <-p.cut.Done():
