@@ -26,6 +26,7 @@ const (
 	soakConns     = 256     // to one node, at most
 	soakFlights   = 100_000 // payouts under way, at most; no more are begun above that
 	soakTick      = 2 * time.Millisecond
+	soakIdle      = 30 * time.Second       // after which a connection is not used again
 	soakSlow      = time.Second            // a slow receiver takes for its answer
 	soakRepeatMin = 250 * time.Millisecond // before a request that failed is made again
 	soakRepeatMax = time.Second
@@ -387,7 +388,12 @@ type soakNode struct {
 	room chan struct{}
 
 	mu   sync.Mutex
-	idle []*bench.Conn
+	idle []idleConn // the last one used last
+}
+
+type idleConn struct {
+	*bench.Conn
+	since time.Time
 }
 
 func newSoakNode(name string) *soakNode {
@@ -400,14 +406,17 @@ func (n *soakNode) take() *bench.Conn {
 	if last := len(n.idle) - 1; last >= 0 {
 		c := n.idle[last]
 		n.idle = n.idle[:last]
-		return c
+		if time.Since(c.since) > soakIdle {
+			c.Close() // or the server might, just as the request is sent
+		}
+		return c.Conn
 	}
 	return &bench.Conn{Host: n.host}
 }
 
 func (n *soakNode) give(c *bench.Conn) {
 	n.mu.Lock()
-	n.idle = append(n.idle, c)
+	n.idle = append(n.idle, idleConn{c, time.Now()})
 	n.mu.Unlock()
 	<-n.room
 }
