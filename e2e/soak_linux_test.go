@@ -165,8 +165,10 @@ func newSoak(t *testing.T) *soak {
 	if s.dir == "" {
 		t.Fatal("SOAK_DIR: want a folder")
 	}
-	if err := os.MkdirAll(s.dir, 0o755); err != nil {
-		t.Fatal(err)
+	for _, dir := range []string{s.dir, s.path("archive")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return s
 }
