@@ -146,6 +146,7 @@ func (s *soak) breakOne(r *rand.Rand) {
 	t.Lasted = mended.Sub(broke).Seconds()
 	if !until(s.ctx, catchUpMax, func() bool { return s.partners.flying.Load() <= int64(s.rate) || s.isStopped() }) {
 		s.Errorf("%s: %d payouts are under way %s after it was mended", f.name, s.partners.flying.Load(), catchUpMax)
+		s.stop() // more load would only hide what is wrong
 	}
 	t.Caught = time.Since(mended).Seconds()
 	stop()
