@@ -71,7 +71,7 @@ type soak struct {
 	wanted   [2]bool // nodes that are to run
 	breaking string  // the fault under way
 	halt     sync.Once
-	State    soakState
+	State    soakState // guarded by mu while there is load
 	began    time.Time // of the load of this leg; zero before
 	level    [2]usage  // of the nodes before the load
 }
@@ -195,6 +195,10 @@ func (s *soak) open() {
 		s.server.Run(s, "CREATE DATABASE "+soakDatabase)
 	}
 	run(s, "migrate", "--db", s.db)
+	if s.sweeps > 0 && exec.Command(payoutd, "archive", "--help").Run() != nil {
+		s.say("this payoutd does not archive")
+		s.sweeps = 0
+	}
 	s.link = newLink(s.T, s.db)
 
 	cut, cancel := context.WithCancel(s.ctx)
@@ -604,13 +608,15 @@ func (s *soak) booked(minor [soakProjects]int64) {
 	s.say("payoutd %s found nothing in %s: %d sessions, %d payouts, %d events, %d sessions archived",
 		command[0], time.Since(began).Round(time.Millisecond), r.Sessions, r.Payouts, r.Events, r.Archived)
 	begun := s.partners.begun()
-	kept := begun - s.State.Swept
+	kept := begun - r.Archived // a run of payoutd archive that was cut may have taken some out
+	if r.Archived < s.State.Swept {
+		s.Errorf("%d sessions are archived, payoutd archive spoke of %d", r.Archived, s.State.Swept)
+	}
 	for _, c := range []struct {
 		what      string
 		got, want int64
 	}{
-		{"archived sessions", r.Archived, s.State.Swept},
-		{"sessions proved from the archive", r.Proved, s.State.Swept},
+		{"sessions proved from the archive", r.Proved, r.Archived},
 		{"sessions", r.Sessions, kept},
 		{"payouts", r.Payouts, kept},
 		{"live payouts", r.Live, 0},

@@ -323,7 +323,8 @@ func (p *soakPartners) ask(n int64, path string, body []byte, asked time.Time) (
 			case err == nil && status < http.StatusInternalServerError:
 				return nil, fmt.Errorf("%s: status %d, %s", path, status, bench.Member(answer, "code"))
 			case err == nil:
-				why = fmt.Sprintf("status %d of node %s, %s", status, node.name, bench.Member(answer, "description"))
+				says, _, _ := strings.Cut(bench.Member(answer, "description"), ";") // what follows is the number of the request
+				why = fmt.Sprintf("status %d of node %s, %s", status, node.name, says)
 			default:
 				why = "no answer of node " + node.name
 			}

@@ -124,3 +124,26 @@ func TestServerEndsWithTheBinary(t *testing.T) {
 		}
 	}
 }
+
+// TestKeptServerKeepsItsFiles stops a kept server in order and at once, and finds
+// what was written each time it is there again.
+func TestKeptServerKeepsItsFiles(t *testing.T) {
+	dir, err := os.MkdirTemp("", "payoutd-pgtest-") // not t.TempDir, which the server's user may not enter
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	t.Run("new", func(t *testing.T) {
+		s := pgtest.Kept(t, dir)
+		s.Run(t, `CREATE TABLE t (x int)`, `INSERT INTO t VALUES (1)`)
+		s.Shutdown(t)
+		if s.Answers() {
+			t.Error("the server answers after its shutdown")
+		}
+	})
+	t.Run("stopped in order", func(t *testing.T) { // and left to the end of the test
+		pgtest.Kept(t, dir).Run(t, `INSERT INTO t SELECT 2 FROM t`)
+	})
+	s := pgtest.Kept(t, dir)
+	s.Run(t, `INSERT INTO t SELECT 1 / (count(*) = 2)::int FROM t`)
+}
