@@ -35,7 +35,7 @@ func (e *Engine) multi(c Call, number id.Session, payouts []id.Payout, cards []*
 	return &request{Call: c, makes: true, run: func(t *tx) (*session.Session, error) {
 		s := t.draft(number, c)
 		for i := range r.Items {
-			if err := t.start(s, payouts[i], c, r.Items[i].Details); err != nil {
+			if err := t.start(s, payouts[i], c, r.Items[i].Details.Over(s.Draft)); err != nil {
 				return nil, inItem(i, err)
 			}
 			t.seal(cards[i])

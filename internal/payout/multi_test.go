@@ -234,6 +234,34 @@ func TestMultiSessionRefusals(t *testing.T) {
 	}
 }
 
+// The holder of an account is the recipient of each payout that names none, as
+// in a session of one payout.
+func TestMultiSessionNamesHolders(t *testing.T) {
+	l := newLab(t)
+	var mu sync.Mutex
+	asked := map[string]bool{}
+	l.rails[instrument.KindAccount].check = func(_ context.Context, o rail.Order) (rail.Verdict, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked[o.Recipient] = true
+		return rail.Verdict{}, nil
+	}
+	l.start()
+	holder := accountBody("40817810500000012345", 20_000)
+	s := l.multi(holder, holder)
+	l.receive(session.ReadyToConfirm, s)
+	for _, p := range l.session(s).Payouts {
+		if p.Details.Recipient == "" || p.Details.Recipient != p.Details.Instrument.Account.FullName {
+			t.Errorf("the recipient is %q, the holder %q", p.Details.Recipient, p.Details.Instrument.Account.FullName)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if asked[""] || len(asked) != 1 {
+		t.Errorf("the rail was asked about %v", asked)
+	}
+}
+
 // A key is burnt by a multi-session as by any other, and a replay shows it.
 func TestMultiSessionOnce(t *testing.T) {
 	l := newLab(t)
