@@ -93,14 +93,16 @@ type Options struct {
 	// Wrote is told of each batch that is known to be committed, before anybody
 	// hears of what is in it; nil tells nobody.
 	Wrote func(id.Batch)
-	// The next three are for a simulation, whose history repeats itself for a
+	// The next four are for a simulation, whose history repeats itself for a
 	// seed. Transport carries webhooks, nil means the network. Jitter draws from
 	// [0, 1) by how much a retry comes early, nil means chance. Admit is called
 	// before a worker's command enters the queue, with the rows that it names:
-	// of several at once it says who comes first; nil lets them race.
+	// of several at once it says who comes first; nil lets them race. Task gives
+	// the context of all calls of a task, which may say whose they are.
 	Transport http.RoundTripper
 	Jitter    func() float64
 	Admit     func(context.Context, store.Reads)
+	Task      func(context.Context, store.TaskKey) context.Context
 	Log       *slog.Logger          // nil discards
 	Metrics   prometheus.Registerer // nil keeps none
 }
@@ -127,6 +129,7 @@ type Engine struct {
 	accounts   func(id.Project) []OwnAccount
 	gapMax     time.Duration
 	admit      func(context.Context, store.Reads) // nil admits all
+	tagged     func(context.Context, store.TaskKey) context.Context
 	now        func() time.Time                   // the product's clock, UTC, microseconds
 	real       func() time.Time
 	log        *slog.Logger
@@ -141,7 +144,7 @@ type Engine struct {
 	projects   projects
 	cards      cards
 
-	statements sync.Mutex // one is taken in at a time
+	statements chan struct{} // holds a token while one is taken in, of which there is one at a time
 	restores   restores
 	wrote      func(id.Batch) // nil tells nobody
 
@@ -175,6 +178,9 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	if o.QueryGapMax == 0 {
 		o.QueryGapMax = 5 * time.Minute
 	}
+	if o.Task == nil {
+		o.Task = func(ctx context.Context, _ store.TaskKey) context.Context { return ctx }
+	}
 	if o.Jitter == nil {
 		o.Jitter = mathrand.Float64 // #nosec G404 -- spreads load, guards nothing
 	}
@@ -182,9 +188,9 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 		store: o.Store, vault: o.Vault, rails: o.Rails, byName: map[string]rail.Rail{}, serverKeys: o.ServerKeys,
 		sandbox: o.Sandbox, rates: o.Rates, tax: o.Tax, accounts: o.Accounts, gapMax: o.QueryGapMax, real: time.Now, log: o.Log, metrics: newMetrics(o.Metrics),
 		now: func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
-		ids: o.IDs, admit: o.Admit, wrote: o.Wrote,
+		ids: o.IDs, admit: o.Admit, tagged: o.Task, wrote: o.Wrote,
 		node: newNode(), left: make(chan struct{}, 1), calendar: make(chan struct{}, 1),
-		queue: make(chan *pending, queueMax), committed: make(chan struct{}),
+		queue: make(chan *pending, queueMax), committed: make(chan struct{}), statements: make(chan struct{}, 1),
 	}
 	for _, r := range o.Rails {
 		e.byName[r.Name()] = r

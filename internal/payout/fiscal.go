@@ -201,6 +201,9 @@ func (w *taskWorker) receipt(ctx context.Context, with errand, p *session.Payout
 	defer cancel()
 	switch {
 	case r.State == session.Releasing:
+		if sabotage == "reservation kept" {
+			return w.report(ctx, &receipted{errand: with, event: session.Free})
+		}
 		if err := counts(store.ReservationReleased, ""); err != nil {
 			return err
 		}
@@ -225,7 +228,7 @@ func (w *taskWorker) receipt(ctx context.Context, with errand, p *session.Payout
 		case err != nil:
 			w.log.Warn("income not registered yet", "payout", p.ID, "attempt", with.task.Attempt, "error", err)
 			return w.report(ctx, &receipted{errand: with, message: open})
-		case answer.Refused == tax.Failed: // says neither that there is a receipt nor that there is none
+		case answer.Refused == tax.Failed && sabotage != "a failing service has refused": // says neither that there is a receipt nor that there is none
 			return w.report(ctx, &receipted{errand: with, denied: answer.Refused, text: answer.Text})
 		case answer.Refused != "":
 			return w.report(ctx, &receipted{errand: with, event: session.Deny, denied: answer.Refused, text: answer.Text})
@@ -265,8 +268,12 @@ func registration(p *session.Payout) tax.Question {
 			payer.Type = tax.PayerLegal
 		}
 	}
+	operation := p.Operation()
+	if sabotage == "another operation" && p.Receipt.Denied != "" {
+		operation += ".again"
+	}
 	return tax.Question{
-		Kind: tax.Register, INN: f.INN, Operation: p.Operation(),
+		Kind: tax.Register, INN: f.INN, Operation: operation,
 		Receipt: &tax.Income{At: p.Receipt.EarnedAt, Services: f.Services, Payer: payer},
 	}
 }

@@ -366,6 +366,9 @@ func (r *reserve) decide(t *tx) (Answer, error) {
 		return Answer{}, nil
 	}
 	i := t.rows.Incomes[r.want.IncomeKey]
+	if sabotage == "what others reserve" {
+		i.Held = 0
+	}
 	left := tax.IncomeMax.Minor - r.income - i.Held - r.want.Minor
 	switch {
 	case left < 0:

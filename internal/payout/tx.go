@@ -255,7 +255,7 @@ func (t *tx) firstDue(p *session.Payout, project *partner.Project) time.Time {
 		if sabotage == "half the time to confirm" {
 			due = t.now.Add(project.Timeout() / 2)
 		}
-		if p.Quote != nil && p.Quote.Until.Before(due) {
+		if p.Quote != nil && p.Quote.Until.Before(due) && sabotage != "rate outlives its lock" {
 			return p.Quote.Until
 		}
 		return due

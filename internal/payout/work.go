@@ -182,6 +182,7 @@ func ignore() {}
 
 // work runs a job once its lane has room for it, and calls done then.
 func (w *taskWorker) work(ctx context.Context, j *job, done func()) {
+	ctx = w.tagged(ctx, j.TaskKey)
 	run, l, err := w.prepare(ctx, j)
 	if err != nil {
 		w.ended(ctx, j, err)
@@ -306,6 +307,11 @@ func (w *taskWorker) order(ctx context.Context, p *session.Payout) (rail.Order, 
 	o := rail.Order{Reference: p.Reference, Destination: *p.Details.Instrument, Recipient: p.Details.Recipient}
 	if a := p.Amount(); a != nil {
 		o.Amount = *a
+	}
+	if sabotage == "rate of the day" && p.Quote != nil {
+		if now, err := w.rates.Rate(ctx, p.Details.Amount.Currency); err == nil {
+			o.Amount, _ = now.Price.Roubles(*p.Details.Amount)
+		}
 	}
 	if a := o.Destination.Account; a != nil && a.Sealed != 0 {
 		account, err := w.account(ctx, a)

@@ -18,12 +18,13 @@ import (
 
 // checks is what the checker remembers from one step to the next.
 type checks struct {
-	due  bool // something was written since it looked
-	ends map[id.Payout]string
+	due    bool // something was written since it looked
+	ends   map[id.Payout]string
+	quotes map[id.Payout]int64 // what a payout in dollars moves, in kopecks
 }
 
 func newChecks() checks {
-	return checks{ends: map[id.Payout]string{}}
+	return checks{ends: map[id.Payout]string{}, quotes: map[id.Payout]int64{}}
 }
 
 // check holds the database to the invariants of every moment.
@@ -41,12 +42,51 @@ func (w *world) check() {
 		w.breaks("books", "%s", strings.Join(r.Problems, "; "))
 		return
 	}
+	accepted := map[*person]int64{}
 	for k, row := range w.store.sessions {
-		for i := range row.Payouts {
-			w.checkPayout(k, &row.Payouts[i])
+		w.checkWhole(k, row)
+		for n := range row.Payouts {
+			p := &row.Payouts[n]
+			w.checkPayout(k, p)
+			if i, _ := w.itemOf(k, p.ID); i != nil {
+				w.checkQuote(i, k, p)
+				if i.fiscal != nil && !i.fiscal.alone {
+					w.office.count(accepted, i, p)
+				}
+			}
 		}
 	}
+	if w.office != nil {
+		w.office.within(accepted)
+	}
 	w.checkAlarms()
+}
+
+// checkWhole sees that a session of several payouts holds the money of all that
+// were let pass, or of none, and is confirmed, cancelled and expires as one.
+func (w *world) checkWhole(k store.SessionKey, row *sessionRow) {
+	if len(row.Payouts) < 2 {
+		return
+	}
+	in := map[session.State]int{}
+	poor := 0
+	for n := range row.Payouts {
+		p := &row.Payouts[n]
+		in[p.State]++
+		if p.Failure != nil && p.Failure.Code == fault.InsufficientBalance {
+			poor++
+		}
+	}
+	before := in[session.Checking] + in[session.Checked]
+	waits, ended := in[session.Awaiting], in[session.Cancelled]
+	beyond := len(row.Payouts) - before - waits - ended - in[session.Failed]
+	switch {
+	case before > 0 && before+in[session.Failed] < len(row.Payouts),
+		waits > 0 && beyond+ended > 0,
+		ended > 0 && beyond > 0,
+		poor > 0 && before+waits+beyond+ended > 0:
+		w.breaks("whole", "the payouts of %s are %v, %d of them for want of money", w.label(k), in, poor)
+	}
 }
 
 // checkPayout sees that an end is an end.
@@ -58,11 +98,26 @@ func (w *world) checkPayout(k store.SessionKey, p *session.Payout) {
 	if p.State.Final() {
 		w.looked.ends[p.ID] = shown
 	}
+	project := w.store.projects[k.Project]
+	ready := w.store.events[store.EventKey{SessionKey: k, N: 1}].CreatedAt
+	waits := project.Timeout()
+	if p.Quote != nil {
+		waits = min(waits, p.Quote.Until.Sub(ready))
+	}
+	if p.State == session.Awaiting {
+		task := w.store.tasks[store.TaskKey{SessionKey: k, Payout: p.ID, Kind: store.TaskExpire}]
+		if due := task.Due.Sub(ready); due != waits {
+			w.breaks("expiry", "%s may be confirmed for %v, and not for %v", w.label(k), due, waits)
+		}
+	}
 	if p.State == session.Cancelled && p.Failure != nil && p.Failure.Code == fault.ConfirmTimeout && !w.jumped {
-		project := w.store.projects[k.Project]
-		ready := w.store.events[store.EventKey{SessionKey: k, N: 1}].CreatedAt
-		if waited := p.FinishedAt.Sub(ready); waited < project.Timeout() {
-			w.breaks("expiry", "%s was cancelled %v after it could be confirmed, not after %v", w.label(k), waited, project.Timeout())
+		for n := range w.store.sessions[k].Payouts { // the first that expires ends all
+			if q := w.store.sessions[k].Payouts[n].Quote; q != nil {
+				waits = min(waits, q.Until.Sub(ready))
+			}
+		}
+		if waited := p.FinishedAt.Sub(ready); waited < waits {
+			w.breaks("expiry", "%s was cancelled %v after it could be confirmed, not after %v", w.label(k), waited, waits)
 		}
 	}
 }
@@ -141,10 +196,10 @@ func (w *world) nextDue() (next time.Time, ok bool) {
 	return next, ok
 }
 
-// alarmed reports whether people were told of a charge.
-func (w *world) alarmed(kind, label string) bool {
+// alarmed reports whether people were told of a payout.
+func (w *world) alarmed(kind string, p id.Payout) bool {
 	for _, a := range w.store.alarms {
-		if a.Kind == kind && w.label(store.SessionKey{Project: a.Project, Session: a.Session}) == label {
+		if a.Kind == kind && a.Payout == p {
 			return true
 		}
 	}
@@ -166,8 +221,14 @@ func (w *world) unfinished() string {
 	}
 	for k, row := range w.store.sessions {
 		for i := range row.Payouts {
-			if p := &row.Payouts[i]; !p.State.Final() {
+			p := &row.Payouts[i]
+			if !p.State.Final() {
 				return fmt.Sprintf("%s is %s", w.label(k), p.State)
+			}
+			if wanted, _ := w.itemOf(k, p.ID); wanted != nil && wanted.fiscal != nil {
+				if open := w.openReceipt(wanted, p); open != "" {
+					return open
+				}
 			}
 		}
 	}
@@ -180,11 +241,11 @@ func (w *world) unfinished() string {
 		for _, p := range r.order {
 			switch {
 			case p.lied && !p.admitted:
-				return p.charge.label + ": the rail has not told the truth yet"
+				return p.item.label + ": the rail has not told the truth yet"
 			case p.back != nil && !p.back.isTaken():
-				return p.charge.label + ": the return is not taken"
+				return p.item.label + ": the return is not taken"
 			case p.here && p.status == rail.Accepted:
-				return p.charge.label + ": the rail has not decided"
+				return p.item.label + ": the rail has not decided"
 			}
 		}
 	}
@@ -200,6 +261,7 @@ func (w *world) tally() map[string]int {
 		}
 	}
 	n["sessions"], n["events"], n["deliveries"] = len(w.store.sessions), len(w.store.events), len(w.store.logs)
+	w.tallyOffers(n)
 	return n
 }
 
@@ -223,54 +285,79 @@ func (w *world) final() {
 			}
 			w.agree(c, k)
 		}
-		if len(keys) == 0 && c.paid > 0 {
-			w.breaks("agreement", "the rail has paid %s, of which we know nothing", label)
+		for _, i := range c.items {
+			if len(keys) == 0 && i.paid > 0 {
+				w.breaks("agreement", "the rail has paid %s, of which we know nothing", i.label)
+			}
 		}
 	}
 	w.finalHooks()
 	w.finalMoney()
+	if w.office != nil {
+		w.finalReceipts()
+	}
+	if w.statements {
+		w.finalStatements()
+	}
 }
 
-// agree compares one payout with what its partner and its rail know of it.
+// agree compares a session with what its partner and its rails know of it.
 func (w *world) agree(c *charge, k store.SessionKey) {
 	row := w.store.sessions[k]
-	if len(row.Payouts) == 0 {
+	if n := len(row.Payouts); n != 0 && n != len(c.items) {
+		w.breaks("agreement", "%s has %d payouts, and was asked for with %d", c.label, n, len(c.items))
 		return
 	}
-	p := &row.Payouts[0]
+	cancelled := 0
+	for n := range row.Payouts {
+		p := &row.Payouts[n]
+		w.agreeItem(c.items[n], p)
+		if p.State == session.Cancelled {
+			cancelled++
+		}
+		if c.ends != nil && c.ends[n] != p.Show().Payout {
+			w.breaks("end", "%s was told to be %s and is %s", c.items[n].label, c.ends[n], p.State)
+		}
+		if c.cancelled && p.State != session.Cancelled && (len(c.items) == 1 || p.State != session.Failed) {
+			w.breaks("answered", "%s was told to be cancelled and is %s", c.items[n].label, p.State)
+		}
+	}
+	if len(row.Payouts) > 0 && c.confirmed && cancelled > 0 {
+		w.breaks("answered", "%s was told to be confirmed and is cancelled", c.label)
+	}
+}
+
+// agreeItem compares one payout with what was wanted, and what became of it.
+func (w *world) agreeItem(i *item, p *session.Payout) {
 	var at *payment
 	if r := w.rails[p.Rail]; r != nil {
 		at = r.payments[p.Reference]
 	}
-	paid := c.paid > 0
-	switch p.State {
-	case session.Paid, session.Returned:
-		if !paid {
-			w.breaks("agreement", "%s is %s, and the rail has not paid it", c.label, p.State)
-		}
-	case session.Failed, session.Cancelled:
-		if paid {
-			w.breaks("agreement", "%s is %s, and the rail has paid it", c.label, p.State)
-		}
-	case session.Disputed:
-		if at == nil || !at.lied {
-			w.breaks("agreement", "%s is disputed, and the rail has not contradicted itself", c.label)
-		}
-	}
+	paid := i.paid > 0
 	switch {
-	case c.confirmed && p.State == session.Cancelled:
-		w.breaks("answered", "%s was told to be confirmed and is cancelled", c.label)
-	case c.cancelled && p.State != session.Cancelled:
-		w.breaks("answered", "%s was told to be cancelled and is %s", c.label, p.State)
-	case c.end != "" && c.end != p.Show().Payout:
-		w.breaks("end", "%s was told to be %s and is %s", c.label, c.end, p.State)
+	case !i.moves():
+		if paid || at != nil {
+			w.breaks("agreement", "%s moves no money, and a rail has it", i.label)
+		}
+	case p.State == session.Paid || p.State == session.Returned:
+		if !paid {
+			w.breaks("agreement", "%s is %s, and the rail has not paid it", i.label, p.State)
+		}
+	case p.State == session.Failed || p.State == session.Cancelled:
+		if paid {
+			w.breaks("agreement", "%s is %s, and the rail has paid it", i.label, p.State)
+		}
+	case p.State == session.Disputed:
+		if at == nil || !at.lied {
+			w.breaks("agreement", "%s is disputed, and the rail has not contradicted itself", i.label)
+		}
 	}
 	told := 0
-	for i := range p.Refunds {
-		if p.Refunds[i].Status == session.RefundKept {
-			w.breaks("returns", "a return of %s still waits, and it is %s", c.label, p.State)
+	for n := range p.Refunds {
+		if p.Refunds[n].Status == session.RefundKept {
+			w.breaks("returns", "a return of %s still waits, and it is %s", i.label, p.State)
 		}
-		if at != nil && at.back != nil && p.Refunds[i].Reference == at.back.Reference {
+		if at != nil && at.back != nil && p.Refunds[n].Reference == at.back.Reference {
 			told++
 		}
 	}
@@ -278,11 +365,17 @@ func (w *world) agree(c *charge, k store.SessionKey) {
 		return
 	}
 	if told != 1 {
-		w.breaks("returns", "a return of %s was taken, and is written down %d times", c.label, told)
+		w.breaks("returns", "a return of %s was taken, and is written down %d times", i.label, told)
 	}
-	whole := at.back.Amount.Minor == c.minor && c.kind == instrument.KindAccount && !at.lied
+	if at.back.otherwise { // whichever comes first counts, and people are told of the other
+		if !w.alarmed("return_changed", p.ID) {
+			w.breaks("returns", "two returns of %s have one name, and nobody was told", i.label)
+		}
+		return
+	}
+	whole := at.back.Amount.Minor == at.minor && i.kind == instrument.KindAccount && !at.lied
 	if whole && p.State != session.Returned {
-		w.breaks("returns", "%s came back whole and is %s", c.label, p.State)
+		w.breaks("returns", "%s came back whole and is %s", i.label, p.State)
 	}
 }
 
@@ -308,16 +401,18 @@ func (w *world) shopBy(p id.Project) *shop {
 	return nil
 }
 
-// finalMoney reckons what each partner must have from what came in and what the
-// rails have paid, without our book.
+// finalMoney reckons what each partner must have, on its balance and on each
+// account, from what came in and what the rails have paid, without our book.
 func (w *world) finalMoney() {
 	for _, s := range w.shops {
-		booked := map[string]int{}
-		available := int64(0)
+		booked, has := map[string]int{}, map[string]int64{}
 		for _, e := range w.store.entries[s.project.ID] {
 			if e.Session == 0 {
 				booked[e.Reference]++
-				available += e.Change.Available
+				has[e.Account] += e.Change.Available
+				if d := s.deposits[e.Reference]; d == nil || d.account != e.Account || d.minor != e.Change.Available {
+					w.breaks("answered", "the deposit %s was booked as %d to %q", e.Reference, e.Change.Available, e.Account)
+				}
 			}
 		}
 		for reference, d := range s.deposits {
@@ -326,24 +421,65 @@ func (w *world) finalMoney() {
 			}
 		}
 		for k, row := range w.store.sessions {
-			if k.Project != s.project.ID || len(row.Payouts) == 0 {
+			if k.Project != s.project.ID {
 				continue
 			}
-			c, p := w.labels[w.label(k)], &row.Payouts[0]
-			fee, err := s.project.Fees[c.kind].Of(c.minor)
-			if err != nil {
-				w.breaks("books", "fee of %s: %v", c.label, err)
-			}
-			switch {
-			case p.State == session.Returned && s.project.ReturnFee:
-			case p.State == session.Returned:
-				available -= fee
-			case p.State == session.Paid, p.State == session.Disputed && p.Failure == nil:
-				available -= c.minor + fee
+			for n := range row.Payouts {
+				p := &row.Payouts[n]
+				i, _ := w.itemOf(k, p.ID)
+				if i == nil || !i.moves() {
+					continue
+				}
+				minor := w.roubles(i, p)
+				fee, err := s.project.Fees[i.kind].Of(minor)
+				if err != nil {
+					w.breaks("books", "fee of %s: %v", i.label, err)
+				}
+				switch {
+				case p.State == session.Returned && s.project.ReturnFee:
+				case p.State == session.Returned:
+					has[i.charge.account] -= fee
+				case p.State == session.Paid, p.State == session.Disputed && p.Failure == nil:
+					has[i.charge.account] -= minor + fee
+				}
 			}
 		}
-		if has := w.store.books[s.project.ID].Balance.Available; has != available {
-			w.breaks("books", "%s has %d, and should have %d", s.project.ID, has, available)
+		if balance := w.store.books[s.project.ID].Balance.Available; balance != has[""] {
+			w.breaks("books", "%s has %d, and should have %d", s.project.ID, balance, has[""])
 		}
+		for _, number := range s.numbers() {
+			a := w.store.accounts[store.AccountKey{Project: s.project.ID, Number: number}]
+			if a.Balance.Available != has[number] {
+				w.breaks("books", "%s has %d on %s, and should have %d", s.project.ID, a.Balance.Available, number, has[number])
+			}
+		}
+	}
+}
+
+// tallyOffers counts what the offers of a history came to.
+func (w *world) tallyOffers(n map[string]int) {
+	for _, row := range w.store.sessions {
+		if len(row.Payouts) > 1 {
+			n["sessions of several"]++
+		}
+		for i := range row.Payouts {
+			p := &row.Payouts[i]
+			if p.Receipt != nil {
+				n["receipt "+string(p.Receipt.State)]++
+			}
+			if p.Quote != nil {
+				n["quotes"]++
+			}
+			if p.Details.Source != "" {
+				n["from own accounts"]++
+			}
+		}
+	}
+	n["statements"] = len(w.store.statements)
+	for _, d := range w.store.differences {
+		n["difference "+string(d.Kind)]++
+	}
+	for _, a := range w.store.alarms {
+		n["alarm "+a.Kind]++
 	}
 }

@@ -9,13 +9,19 @@ import (
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/ledger"
 	"github.com/payoutd/payoutd/internal/operator"
+	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/store/codec"
 )
 
-// Accounts of projects' own, and who works in the console: the simulated world
-// has none of them yet, and the contract has them all.
+// Accounts of projects' own, and who works in the console, whom the contract has
+// and the simulated world has not.
+
+// open gives a project an account before anything else happens.
+func (m *memory) open(k store.AccountKey, owner partner.Owner, at time.Time) {
+	m.accounts[k] = store.Account{OwnAccount: ledger.OwnAccount{Project: k.Project, Number: k.Number, Revision: 1}, Owner: owner, CreatedAt: at}
+}
 
 // account writes an own account, of which only the balance changes.
 func (w *writing) account(a *store.Account) error {

@@ -15,8 +15,7 @@ import (
 )
 
 // What rails have sent as statements, what the tax service was asked, and what
-// people have earned: the simulated world has none of it yet, and the contract
-// has it all.
+// people have earned.
 
 type statementKey struct{ rail, id string }
 

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -405,9 +406,10 @@ func recipient(s *session.Session) string {
 		d = s.Payouts[0].Details
 	}
 	if d.Recipient == "" && d.Instrument != nil && d.Instrument.Account != nil {
-		return d.Instrument.Account.FullName
+		d.Recipient = d.Instrument.Account.FullName
 	}
-	return d.Recipient
+	about, _, _ := strings.Cut(d.Recipient, ".") // of several payouts that of all
+	return about
 }
 
 // read decodes a session anew, so that the copy is the caller's.

@@ -78,7 +78,8 @@ func (n *node) live(ctx context.Context) {
 		e, err = payout.New(ctx, payout.Options{
 			Store: &gated{memory: n.store, n: n}, Vault: v, Rails: rails, ServerKeys: map[partner.KeyType]sign.PrivateKey{partner.P256: secrets().server},
 			Now: n.now, QueryGapMax: n.gapMax, Transport: transport{n},
-			Jitter: func() float64 { return 0.5 }, Admit: n.admit, Log: slog.New(watcher{n}),
+			Jitter: func() float64 { return 0.5 }, Admit: n.admit, Task: n.tag, Log: slog.New(watcher{n}),
+			Rates: n.exchange(), Tax: n.taxService(),
 		})
 		if err == nil {
 			break
@@ -105,6 +106,32 @@ func (n *node) live(ctx context.Context) {
 // admit lets the commands of workers into the queue one after the other.
 func (n *node) admit(ctx context.Context, reads store.Reads) {
 	_ = n.enter(context.WithoutCancel(ctx), n.name+" brings news of "+n.about(reads), func(c *call) { c.end(nil) })
+}
+
+// tagKey is under what the context of a task's calls has the payout that they
+// are for.
+type tagKey struct{}
+
+// tag lets the calls of a task be told from those of others that ask the same.
+func (n *node) tag(ctx context.Context, k store.TaskKey) context.Context {
+	if n.plain {
+		return ctx
+	}
+	return context.WithValue(ctx, tagKey{}, k)
+}
+
+// tagged adds to the name of a call whose it is, unless it says so.
+func (n *node) tagged(ctx context.Context, name string) string {
+	k, ok := ctx.Value(tagKey{}).(store.TaskKey)
+	if !ok {
+		return name
+	}
+	n.store.data.Lock()
+	defer n.store.data.Unlock()
+	if label := n.labelOf(k.SessionKey, k.Payout); !strings.Contains(name, label) {
+		name += " for " + label
+	}
+	return name
 }
 
 func (n *node) now() time.Time { return time.Now().Add(time.Duration(n.offset.Load())) }
@@ -301,6 +328,9 @@ func (n *node) about(reads store.Reads) string {
 	for _, k := range reads.Keys {
 		all = append(all, k.Key)
 	}
+	for _, k := range reads.Incomes {
+		all = append(all, fmt.Sprintf("%s in %d", k.INN, k.Year))
+	}
 	slices.Sort(all)
 	return "[" + strings.Join(slices.Compact(all), " ") + "]"
 }
@@ -417,6 +447,30 @@ func (g *gated) Book(ctx context.Context, p id.Project) (b *ledger.Book, err err
 func (g *gated) Card(ctx context.Context, p id.Project, k id.Card) (c vault.Sealed, err error) {
 	err = g.ask(ctx, "card of "+string(p), func() (err error) { c, err = g.memory.Card(ctx, p, k); return err })
 	return c, err
+}
+
+func (g *gated) Income(ctx context.Context, k store.IncomeKey) (i store.Income, err error) {
+	err = g.ask(ctx, "income of "+k.INN, func() (err error) { i, err = g.memory.Income(ctx, k); return err })
+	return i, err
+}
+
+func (g *gated) Reservations(ctx context.Context, from, to time.Time) (list []store.Reservation, err error) {
+	err = g.ask(ctx, "reservations", func() (err error) { list, err = g.memory.Reservations(ctx, from, to); return err })
+	return list, err
+}
+
+func (g *gated) StatementsOf(ctx context.Context, rail string, limit int) (list []store.Statement, err error) {
+	err = g.ask(ctx, "statements of "+rail, func() (err error) { list, err = g.memory.StatementsOf(ctx, rail, limit); return err })
+	return list, err
+}
+
+func (g *gated) LinesAbout(ctx context.Context, rail string, payments []store.PaymentKey) (list []store.StatementLine, err error) {
+	err = g.ask(ctx, "lines of "+rail, func() (err error) { list, err = g.memory.LinesAbout(ctx, rail, payments); return err })
+	return list, err
+}
+
+func (g *gated) Snapshot(ctx context.Context, look func(store.Snapshot) error) error {
+	return g.ask(ctx, "snapshot", func() error { return g.memory.Snapshot(ctx, look) })
 }
 
 func (g *gated) FindAttempt(ctx context.Context, rail, reference string) (a store.Attempt, err error) {

@@ -2,15 +2,19 @@ package simulation
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/rate"
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/vault"
-	"github.com/payoutd/payoutd/internal/wire"
+	"github.com/payoutd/payoutd/money"
 	"github.com/payoutd/payoutd/sign"
 )
 
@@ -26,6 +30,20 @@ type config struct {
 	rates    map[string]float64
 	jumps    bool // product clocks are moved
 	oneHost  bool // all receivers share a host
+	offers
+}
+
+// offers is what the installation of a history has beside payouts to cards and
+// accounts: each is there in about half of them, so that it meets what else may
+// be there or not.
+type offers struct {
+	multi      bool // sessions of several payouts
+	taxed      bool // a tax service, and payouts with receipts
+	foreign    bool // amounts in dollars
+	owned      bool // own accounts of the projects
+	phones     bool // a third rail, to phones, which verifies people too
+	statements bool // of the rails, taken in while payouts go on
+	newYear    bool // it is played across the end of a year
 }
 
 // faults are the kinds of what goes wrong and how often at most. Each history
@@ -67,6 +85,37 @@ var faults = []struct {
 	{"partner hears nothing", 0.2},
 }
 
+// offered are those of what only some histories offer.
+var offered = []struct {
+	kind string
+	most float64
+	by   func(*offers) bool
+}{
+	{"rate fails", 0.3, func(o *offers) bool { return o.foreign }},
+	{"rate hangs", 0.1, func(o *offers) bool { return o.foreign }},
+	{"question lost", 0.3, func(o *offers) bool { return o.taxed }},
+	{"question late", 0.5, func(o *offers) bool { return o.taxed }},
+	{"question doubled", 0.3, func(o *offers) bool { return o.taxed }},
+	{"message lost", 0.3, func(o *offers) bool { return o.taxed }},
+	{"message forgotten", 0.2, func(o *offers) bool { return o.taxed }},
+	{"receipt takes its time", 0.4, func(o *offers) bool { return o.taxed }},
+	{"answer not fetched", 0.2, func(o *offers) bool { return o.taxed }},
+	{"service fails", 0.2, func(o *offers) bool { return o.taxed }},
+	{"service fails and registers", 0.4, func(o *offers) bool { return o.taxed }},
+	{"service denies what it has", 0.3, func(o *offers) bool { return o.taxed }},
+	{"service claims what it has not", 0.1, func(o *offers) bool { return o.taxed }},
+	{"consent withdrawn", 0.8, func(o *offers) bool { return o.taxed }},
+	{"others earn", 0.3, func(o *offers) bool { return o.taxed }},
+	{"line left out", 0.1, func(o *offers) bool { return o.statements }},
+	{"line doubled", 0.1, func(o *offers) bool { return o.statements }},
+	{"line of another amount", 0.1, func(o *offers) bool { return o.statements }},
+	{"line of a stranger", 0.3, func(o *offers) bool { return o.statements }},
+	{"sum of a statement is wrong", 0.2, func(o *offers) bool { return o.statements }},
+	{"statement sent twice", 0.4, func(o *offers) bool { return o.statements }},
+	{"statement issued anew", 0.3, func(o *offers) bool { return o.statements }},
+	{"return told otherwise", 0.3, func(o *offers) bool { return o.statements }},
+}
+
 func (w *world) draw() config {
 	r := w.roll("config")
 	c := config{
@@ -82,13 +131,35 @@ func (w *world) draw() config {
 			c.rates[f.kind] = rate
 		}
 	}
+	if !w.plain {
+		c.offers = w.offer(c.jumps)
+	}
+	for _, f := range offered {
+		r := w.roll("rate of " + f.kind)
+		if f.by(&c.offers) && r.IntN(2) == 0 {
+			c.rates[f.kind] = r.Float64() * f.most
+		}
+	}
 	return c
+}
+
+// offer draws what there is. Statements are of days that no clock has jumped
+// over, and only a year's end that is passed once is simple enough to foretell.
+func (w *world) offer(jumps bool) offers {
+	r := w.roll("offers")
+	some := func() bool { return r.IntN(2) == 0 }
+	return offers{
+		multi: some(), taxed: some(), foreign: some(), owned: some(), phones: some(), statements: some() && !jumps, newYear: r.IntN(6) == 0 && !jumps,
+	}
 }
 
 // numbers are published test numbers, and accounts of the same kind.
 var (
 	numbers  = []string{"4242424242424242", "2200000000001317", "5555555555554444", "4111111111111111", "5105105105105100"}
 	accounts = []string{"40817810500000012345", "40817810500000054321", "40702810500000011111", "40802810500000022222"}
+
+	phoneNumbers = []string{"79990001310", "79990001311", "79990001312"}
+	ownAccounts  = []string{"40702810900000000131", "40701810200000000131"}
 )
 
 // keys are made once for all histories: no choice depends on them.
@@ -112,8 +183,13 @@ func (w *world) build() {
 	w.store = newMemory(w.alone)
 	w.nodes = make([]*node, w.machines)
 	w.rails = map[string]*simRail{}
-	for name, kind := range map[string]instrument.Kind{"cards": instrument.KindCard, "banks": instrument.KindAccount} {
-		w.rails[name] = &simRail{world: w, name: name, kind: kind, payments: map[string]*payment{}}
+	for name, kind := range map[string]instrument.Kind{"cards": instrument.KindCard, "banks": instrument.KindAccount, "phones": instrument.KindFPS} {
+		if kind != instrument.KindFPS || w.phones {
+			w.rails[name] = &simRail{world: w, name: name, kind: kind, payments: map[string]*payment{}, bankBook: bankBook{until: w.opening}}
+		}
+	}
+	if w.taxed {
+		w.openOffice()
 	}
 	w.hooks = &receivers{world: w, first: map[id.Event]time.Time{}, took: map[id.Event]bool{}, heard: map[store.EventKey]bool{}, whole: map[id.Event]bool{}}
 	w.looked = newChecks()
@@ -127,6 +203,11 @@ func (w *world) build() {
 	for _, s := range w.shops {
 		for _, c := range s.charges {
 			w.want(s, c)
+		}
+	}
+	if w.statements {
+		for _, name := range slices.Sorted(maps.Keys(w.rails)) {
+			w.rails[name].bookkeeping()
 		}
 	}
 }
@@ -145,8 +226,9 @@ func (w *world) open(i int) {
 		RetryShort: r.IntN(8) > 0, SingleRequest: r.IntN(4) == 0, ReturnFee: r.IntN(2) == 0,
 		ConfirmTimeout: partner.Duration(time.Duration(5+r.IntN(120)) * time.Second),
 		Methods:        instrument.Kinds, Fees: map[instrument.Kind]partner.Fee{instrument.KindCard: fee, instrument.KindAccount: fee},
-		Keys: nil, CreatedAt: opening,
-	}}
+		Keys: nil, CreatedAt: w.opening,
+	}, accounts: map[string]instrument.Source{}}
+	s.extras()
 	if s.deaf = r.IntN(8) == 0 && w.may(name+" has a receiver that is down"); s.deaf {
 		s.project.RetryShort = true // three days of it take long even here
 	}
@@ -158,9 +240,13 @@ func (w *world) open(i int) {
 	for d := range 2 {
 		reference := fmt.Sprintf("%s transfer %d", name, d+1)
 		s.deposits[reference] = &deposit{minor: int64(10_000 + r.IntN(60_000))}
-		for n := range 3 {
-			op := fmt.Sprintf("%s, told #%d", reference, n+1)
-			w.plan(w.between(op, time.Duration(d*10)*time.Second+200*time.Millisecond, time.Duration(n+1+d*20)*time.Second), op, func() { s.pay(reference, op) })
+		s.transfer(reference, d)
+	}
+	for _, number := range s.numbers() {
+		for d := range 2 {
+			reference := fmt.Sprintf("%s transfer to %s %d", name, s.accounts[number], d+1)
+			s.deposits[reference] = &deposit{account: number, minor: int64(5_000 + s.roll(reference).IntN(20_000))}
+			s.transfer(reference, d)
 		}
 	}
 	for n := range r.IntN(3) {
@@ -172,18 +258,69 @@ func (w *world) open(i int) {
 	}
 }
 
-func (s *shop) charge(label string, keyed bool) *charge {
-	r := s.roll("charge of " + label)
-	c := &charge{shop: s, label: label, kind: instrument.KindCard, destination: numbers[r.IntN(len(numbers))], minor: int64(100 + r.IntN(20_000))}
-	if r.IntN(2) == 0 {
-		c.kind, c.destination = instrument.KindAccount, accounts[r.IntN(len(accounts))]
+// transfer plans money that comes in, which is told three times.
+func (s *shop) transfer(reference string, d int) {
+	for n := range 3 {
+		op := fmt.Sprintf("%s, told #%d", reference, n+1)
+		s.plan(s.between(op, time.Duration(d*10)*time.Second+200*time.Millisecond, time.Duration(n+1+d*20)*time.Second), op, func() { s.pay(reference, op) })
 	}
+}
+
+// extras is what a partner has agreed on where the installation offers it.
+func (s *shop) extras() {
+	r, p := s.roll("extras of "+string(s.project.ID)), &s.project
+	fee := p.Fees[instrument.KindCard]
+	if s.phones {
+		p.Fees[instrument.KindFPS] = fee
+	}
+	if s.foreign {
+		p.Rates = map[money.Currency]rate.Terms{money.USD: {}}
+		p.RateLock = partner.Duration(time.Duration(3+r.IntN(90)) * time.Second)
+	}
+	if s.taxed {
+		p.SelfEmployed, p.KeepReceipts = true, r.IntN(4) == 0
+	}
+	for n, source := range instrument.Sources {
+		if s.owned && r.IntN(4) > 0 {
+			number := ownAccounts[n][:19] + p.Wallet[4:]
+			s.accounts[number] = source
+			s.store.open(store.AccountKey{Project: p.ID, Number: number}, partner.Owner{Type: source, Name: "ООО Ромашка", BIK: "044000131"}, s.opening)
+		}
+	}
+}
+
+// numbers are those of its own accounts, in order.
+func (s *shop) numbers() []string { return slices.Sorted(maps.Keys(s.accounts)) }
+
+func (s *shop) charge(label string, keyed bool) *charge {
+	one, r := s.item(label)
+	c := &charge{shop: s, label: label, items: []*item{one}}
+	one.charge = c
 	if keyed && r.IntN(4) > 0 {
 		// Keys of different partners may well be the same.
 		c.key = "key " + label[len("shop1 "):]
 	}
+	if !s.plain {
+		c.shape()
+	}
 	s.labels[label] = c
+	for _, i := range c.items {
+		s.recipients[i.label] = i
+	}
 	return c
+}
+
+// item is a payout in roubles to a card or an account, with what else may be
+// drawn for it.
+func (s *shop) item(label string) (*item, *rand.Rand) {
+	r := s.roll("charge of " + label)
+	i := &item{
+		label: label, kind: instrument.KindCard, destination: numbers[r.IntN(len(numbers))], minor: int64(100 + r.IntN(20_000)), currency: money.RUB,
+	}
+	if r.IntN(2) == 0 {
+		i.kind, i.destination = instrument.KindAccount, accounts[r.IntN(len(accounts))]
+	}
+	return i, r
 }
 
 // want plans how a partner goes about a payout.
@@ -194,24 +331,23 @@ func (w *world) want(s *shop, c *charge) {
 		name = c.label + ": " + name
 		w.plan(begin+w.between(name, 0, most), name, func() { do(name) })
 	}
-	create := r.IntN(4) == 0
-	op := wire.OpInit
-	if create {
-		op = wire.OpCreate
-	}
-	at("ask", time.Millisecond, func(name string) { c.ask(op, name, false) })
+	create := c.steps(r.IntN(4) == 0)
+	at("ask", time.Millisecond, func(name string) { c.ask(create, name, false) })
 	if create {
 		at("start", 2*time.Second, func(name string) { c.act("start", name) })
 		at("start again", 8*time.Second, func(name string) { c.act("start", name) })
 	}
 	for n := range r.IntN(4) {
 		if c.key != "" {
-			at(fmt.Sprintf("ask again #%d", n+1), 6*time.Second, func(name string) { c.ask(op, name, w.roll(name).IntN(2) == 0) })
+			at(fmt.Sprintf("ask again #%d", n+1), 6*time.Second, func(name string) { c.ask(create, name, w.roll(name).IntN(2) == 0) })
 			continue
 		}
 		// Without a key another request is another payout.
 		twin := s.charge(fmt.Sprintf("%s twin%d", c.label, n+1), false)
-		at(fmt.Sprintf("ask for twin #%d", n+1), 6*time.Second, func(name string) { twin.ask(wire.OpInit, name, false) })
+		if alone := twin.steps(false); alone {
+			at(fmt.Sprintf("start twin #%d", n+1), 9*time.Second, func(name string) { twin.act("start", name) })
+		}
+		at(fmt.Sprintf("ask for twin #%d", n+1), 6*time.Second, func(name string) { twin.ask(twin.steps(false), name, false) })
 		at(fmt.Sprintf("confirm twin #%d", n+1), 9*time.Second, func(name string) { twin.act("confirm", name) })
 	}
 	for n := range r.IntN(4) {
@@ -224,6 +360,9 @@ func (w *world) want(s *shop, c *charge) {
 	}
 	if r.IntN(3) == 0 {
 		at("status", 20*time.Second, func(name string) { c.act("status", name) })
+	}
+	if c.items[0].fiscal != nil && w.roll("receipt of "+c.label).IntN(2) == 0 {
+		at("cancel the receipt", 20*time.Second, func(name string) { c.act("cancel the receipt", name) })
 	}
 	if r.IntN(4) == 0 {
 		by := w.shops[r.IntN(len(w.shops))]
@@ -298,7 +437,10 @@ func (w *world) drain() {
 			return
 		}
 		if w.ended() {
-			w.final()
+			w.audit()
+			if w.failed() == nil {
+				w.final()
+			}
 			return
 		}
 		if next, ok := w.nextDue(); ok && w.allUp() {
@@ -311,7 +453,7 @@ func (w *world) drain() {
 			}
 		}
 	}
-	w.breaks("drain", "after %v: %s", time.Since(opening), w.unfinished())
+	w.breaks("drain", "after %v: %s", time.Since(w.opening), w.unfinished())
 }
 
 // patience is how long the drain waits for in real time: the longest that a
@@ -329,6 +471,7 @@ func (w *world) never() bool { return false }
 
 // leap moves all clocks.
 func (w *world) leap(d time.Duration) {
+	w.leaped += d
 	for _, n := range w.nodes {
 		n.offset.Add(int64(d))
 		if e := n.serves(); e != nil {

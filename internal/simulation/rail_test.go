@@ -11,6 +11,7 @@ import (
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/money"
 	"github.com/payoutd/payoutd/rail"
+	"github.com/payoutd/payoutd/rail/statement"
 )
 
 // simRail is a rail with books of its own. It keeps the contract of package
@@ -22,6 +23,7 @@ type simRail struct {
 	kind     instrument.Kind
 	payments map[string]*payment // by reference
 	order    []*payment
+	bankBook
 }
 
 var terms = rail.Terms{SendDeadline: 3 * time.Second, Visibility: 5 * time.Second}
@@ -30,7 +32,7 @@ var terms = rail.Terms{SendDeadline: 3 * time.Second, Visibility: 5 * time.Secon
 type payment struct {
 	*simRail
 	reference string
-	charge    *charge
+	item      *item
 	minor     int64
 	calls     int       // of Send, as they left the engine
 	promised  time.Time // when the last of them was committed, by the store
@@ -47,8 +49,9 @@ type payment struct {
 type giving struct {
 	*payment
 	rail.Return
-	taken bool
-	tries int
+	taken     bool
+	tries     int
+	otherwise bool // it is told with another amount too
 }
 
 // connector is a rail as one node reaches it.
@@ -78,6 +81,7 @@ func (k *connector) Check(ctx context.Context, o rail.Order, _ rail.Opener) (v r
 			c.end(nil)
 		default:
 			n.tell("%s: possible", c.name)
+			v.Bank.Name = "Банк получателя"
 			c.end(nil)
 		}
 	})
@@ -94,6 +98,8 @@ func (k *connector) Send(ctx context.Context, o rail.Order, open rail.Opener) (s
 		opened = string(digits)
 	} else if o.Destination.Account != nil {
 		opened = o.Destination.Account.Number
+	} else if o.Destination.FPS != nil {
+		opened = o.Destination.FPS.Phone
 	}
 	answer := func(c *call) func(rail.Outcome) {
 		return func(found rail.Outcome) { says = found; c.end(nil) }
@@ -141,30 +147,33 @@ func (c *call) unanswered() {
 
 // leaves looks at an order on its way to the rail; nil if it may not be.
 func (r *simRail) leaves(o rail.Order, opened string) *payment {
-	c := r.labels[o.Recipient]
+	i := r.recipients[o.Recipient]
 	attempt, promised := r.attempt(o.Reference)
 	switch {
-	case c == nil:
+	case i == nil:
 		r.breaks("own", "the rail %s is to pay %q, whom nobody knows", r.name, o.Recipient)
 		return nil
-	case opened != c.destination || o.Amount != (money.Amount{Minor: c.minor, Currency: money.RUB}) || r.kind != c.kind:
-		r.breaks("own", "%s is to be paid %s to %s, and was asked for as %d to %s", c.label, o.Amount, masked(opened), c.minor, masked(c.destination))
+	case opened != i.destination || r.kind != i.kind || i.currency == money.RUB && o.Amount != (money.Amount{Minor: i.minor, Currency: money.RUB}):
+		r.breaks("own", "%s is to be paid %s to %s, and was asked for as %d to %s", i.label, o.Amount, masked(opened), i.minor, masked(i.destination))
 		return nil
 	case !promised:
-		r.breaks("promise", "the rail is called for %s before that is committed", c.label)
+		r.breaks("promise", "the rail is called for %s before that is committed", i.label)
 		return nil
-	case !c.asked && !c.shop.project.SingleRequest:
-		r.breaks("consent", "the rail is called for %s, which was never confirmed", c.label)
+	case !i.charge.asked && i.awaits() || !i.moves():
+		r.breaks("consent", "the rail is called for %s, which was never confirmed", i.label)
+		return nil
+	case i.currency != money.RUB && o.Amount != (money.Amount{Minor: r.looked.quotes[attempt.Payout], Currency: money.RUB}):
+		r.breaks("rate", "%s is to be paid %s, and was confirmed as %d kopecks", i.label, o.Amount, r.looked.quotes[attempt.Payout])
 		return nil
 	}
 	p := r.payments[o.Reference]
 	if p == nil {
-		p = &payment{simRail: r, reference: o.Reference, charge: c, minor: o.Amount.Minor, mute: r.goesWrong("rail is mute", c.label)}
+		p = &payment{simRail: r, reference: o.Reference, item: i, minor: o.Amount.Minor, mute: r.goesWrong("rail is mute", i.label)}
 		r.payments[o.Reference] = p
 		r.order = append(r.order, p)
 	}
 	if p.calls > 0 && p.neverSeen < 2 && !r.jumped {
-		r.breaks("patience", "%s is sent again after %d answers that it was never seen", c.label, p.neverSeen)
+		r.breaks("patience", "%s is sent again after %d answers that it was never seen", i.label, p.neverSeen)
 		return nil
 	}
 	p.calls, p.neverSeen, p.promised = p.calls+1, 0, attempt.SentAt
@@ -190,9 +199,9 @@ func (p *payment) arrives(how string) {
 		return
 	}
 	p.here = true
-	fate := p.roll(p.charge.label + " ends").IntN(100)
+	fate := p.roll(p.item.label + " ends").IntN(100)
 	ends := rail.Succeeded
-	if fate%10 == 0 && p.may(p.charge.label+" is declined") {
+	if fate%10 == 0 && p.may(p.item.label+" is declined") {
 		ends = rail.Failed
 	}
 	if fate < 70 {
@@ -201,24 +210,25 @@ func (p *payment) arrives(how string) {
 	}
 	p.status = rail.Accepted
 	p.tell("%s: the rail takes it and will see", how)
-	p.after(p.between(p.charge.label+" takes", 300*time.Millisecond, 40*time.Second), p.charge.label, func() { p.ends(ends) })
+	p.after(p.between(p.item.label+" takes", 300*time.Millisecond, 40*time.Second), p.item.label, func() { p.ends(ends) })
 }
 
 // ends is the truth.
 func (p *payment) ends(s rail.Status) {
 	p.status = s
-	p.tell("THE RAIL %s: %s %s", strings.ToUpper(p.name), p.charge.label, map[rail.Status]string{rail.Succeeded: "is paid", rail.Failed: "is not paid"}[s])
+	p.tell("THE RAIL %s: %s %s", strings.ToUpper(p.name), p.item.label, map[rail.Status]string{rail.Succeeded: "is paid", rail.Failed: "is not paid"}[s])
 	if s == rail.Succeeded {
-		p.charge.paid++
-		if p.charge.paid > 1 {
-			p.breaks("once", "%s is paid %d times", p.charge.label, p.charge.paid)
+		p.book(statement.Payout, p.reference, p.minor)
+		p.item.paid++
+		if p.item.paid > 1 {
+			p.breaks("once", "%s is paid %d times", p.item.label, p.item.paid)
 		}
-		if p.goesWrong("comes back", p.charge.label) {
+		if p.goesWrong("comes back", p.item.label) {
 			p.comesBack()
 		}
 	}
-	if p.goesWrong("told again", p.charge.label) {
-		name := p.charge.label + " is told again"
+	if p.goesWrong("told again", p.item.label) {
+		name := p.item.label + " is told again"
 		p.after(p.between(name, 10*time.Millisecond, 30*time.Second), name, func() { p.notice(p.truth(), nil) })
 	}
 }
@@ -226,8 +236,10 @@ func (p *payment) ends(s rail.Status) {
 // truth is the answer that the books give. A mute rail speaks only when people
 // were called for.
 func (p *payment) truth() rail.Outcome {
-	if p.mute && !p.alarmed("payout_unclear", p.charge.label) {
-		return rail.Outcome{Status: rail.Unknown}
+	if p.mute {
+		if a, _ := p.attempt(p.reference); !p.alarmed("payout_unclear", a.Payout) {
+			return rail.Outcome{Status: rail.Unknown}
+		}
 	}
 	return outcomeOf(p.status)
 }
@@ -253,10 +265,10 @@ func (p *payment) answers(c *call, answer func(rail.Outcome)) {
 		return
 	case p.goesWrong("answer unreadable", c.name):
 		found = rail.Outcome{Status: "?"}
-	case final && !p.lied && p.goesWrong("rail contradicts itself", p.charge.label):
+	case final && !p.lied && p.goesWrong("rail contradicts itself", p.item.label):
 		p.lied = true
 		found = outcomeOf(map[rail.Status]rail.Status{rail.Succeeded: rail.Failed, rail.Failed: rail.Succeeded}[found.Status])
-		p.after(p.between(p.charge.label+" is admitted", time.Second, 40*time.Second), p.charge.label, p.admit)
+		p.after(p.between(p.item.label+" is admitted", time.Second, 40*time.Second), p.item.label, p.admit)
 	case final && p.lied && !p.admitted: // it stays with its story until it admits
 		found = outcomeOf(map[rail.Status]rail.Status{rail.Succeeded: rail.Failed, rail.Failed: rail.Succeeded}[found.Status])
 	}
@@ -270,7 +282,7 @@ func (p *payment) answers(c *call, answer func(rail.Outcome)) {
 func (p *payment) admit() {
 	p.notice(p.truth(), func(err error) {
 		if p.admitted = p.admitted || err == nil; !p.admitted {
-			p.after(time.Second, p.number(p.charge.label+" is admitted"), p.admit)
+			p.after(time.Second, p.number(p.item.label+" is admitted"), p.admit)
 		}
 	})
 }
@@ -280,7 +292,7 @@ func (p *payment) notice(says rail.Outcome, then func(error)) {
 	a, _ := p.attempt(p.reference)
 	k := store.SessionKey{Project: a.Project, Session: a.Session}
 	p.start(&op{
-		name: p.number("notice of " + p.charge.label),
+		name: p.number("notice of " + p.item.label),
 		what: fmt.Sprintf("the rail says %s", says.Status),
 		do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
 			return payout.Answer{}, e.Notice(ctx, k, a.Payout, says)
@@ -326,7 +338,7 @@ func (n *node) labelledAttempt(reference string) string {
 	n.store.data.Lock()
 	defer n.store.data.Unlock()
 	if a, ok := n.attempt(reference); ok {
-		return n.label(store.SessionKey{Project: a.Project, Session: a.Session})
+		return n.labelOf(store.SessionKey{Project: a.Project, Session: a.Session}, a.Payout)
 	}
 	return "nothing"
 }
@@ -334,7 +346,7 @@ func (n *node) labelledAttempt(reference string) string {
 // comesBack gives the money of a payment back, at some time after it was paid,
 // which may be before anybody was told so.
 func (p *payment) comesBack() {
-	label := p.charge.label
+	label := p.item.label
 	p.back = &giving{payment: p, Return: rail.Return{
 		Reference: "back of " + label, Payment: p.reference, Amount: money.Amount{Minor: p.minor, Currency: money.RUB},
 	}}
@@ -345,15 +357,42 @@ func (p *payment) comesBack() {
 	if p.goesWrong("comes back twice", label) {
 		p.after(p.between(label+" comes back twice", 0, 30*time.Second), label, p.back.tellNode)
 	}
+	if p.goesWrong("return told otherwise", label) {
+		p.back.otherwise = true
+		p.after(p.between(label+" comes back otherwise", 0, 30*time.Second), label, p.back.tellOtherwise)
+	}
+}
+
+// tellOtherwise tells of the return with another amount, until that is heard.
+func (g *giving) tellOtherwise() {
+	name := g.number("return of " + g.item.label + " told otherwise")
+	told := g.Return
+	told.Amount.Minor += 7
+	g.booked()
+	told.At = g.At
+	g.start(&op{name: name, what: fmt.Sprintf("the rail returns %s", told.Amount), do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
+		_, err := e.TakeReturn(ctx, g.simRail.name, told)
+		return payout.Answer{}, err
+	}, then: func(_ payout.Answer, err error) {
+		if err != nil {
+			g.after(time.Second, name+" again", g.tellOtherwise)
+		}
+	}})
+}
+
+// booked writes a return into the rail's books, when it is first told.
+func (g *giving) booked() {
+	if g.At.IsZero() {
+		g.At = time.Now().UTC()
+		g.book(statement.Return, g.Reference, g.Amount.Minor)
+	}
 }
 
 // tellNode tells some node of a return, again and again until it is taken.
 func (g *giving) tellNode() {
 	g.tries++
-	name := fmt.Sprintf("return of %s told #%d", g.charge.label, g.tries)
-	if g.At.IsZero() {
-		g.At = time.Now().UTC()
-	}
+	name := fmt.Sprintf("return of %s told #%d", g.item.label, g.tries)
+	g.booked()
 	if n := g.pick(name); n != nil {
 		g.tell("%s to %s", name, n.name)
 		n.backs[g.simRail.name] <- back{g.Return, func(err error) {

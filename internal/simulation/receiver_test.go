@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,8 +33,18 @@ type hookBody struct {
 	Session struct {
 		ID         string
 		Status     string
-		PayoutList []struct{ Status string } `json:"payout_list"`
+		PayoutList []hookPayout `json:"payout_list"`
 	}
+}
+
+type hookPayout struct {
+	Status string
+	Amount json.RawMessage `json:"amount_details"`
+	Fiscal struct {
+		Who struct {
+			Receipt *struct{ ID string }
+		} `json:"professional_income_taxpayer"`
+	} `json:"fiscalization_details"`
 }
 
 // about names a webhook; it is pure, as it runs beside the driver.
@@ -168,12 +179,13 @@ func header(r *http.Request, name string) string {
 // hears lets a partner learn of a webhook, and act on it.
 func (s *shop) hears(e webhook.Event) {
 	var in hookBody
-	if err := json.Unmarshal(e.Body, &in); err != nil || len(in.Session.PayoutList) != 1 {
+	err := json.Unmarshal(e.Body, &in)
+	k := eventKey(e).SessionKey
+	c := s.labels[s.label(k)]
+	if list := in.Session.PayoutList; err != nil || c != nil && len(list) != len(c.items) || len(list) == 0 {
 		s.breaks("webhook truth", "a webhook reads %s", e.Body)
 		return
 	}
-	k := eventKey(e).SessionKey
-	c := s.labels[s.label(k)]
 	if s.world.hooks.heard[eventKey(e)] || c == nil {
 		return
 	}
@@ -181,6 +193,8 @@ func (s *shop) hears(e webhook.Event) {
 	switch session.Hook(e.Type) {
 	case session.ReadyToConfirm:
 		c.known(k.Session)
+		c.learns(e.Body)
+		c.shown = amounts(in.Session.PayoutList)
 		if s.healed {
 			return
 		}
@@ -194,6 +208,37 @@ func (s *shop) hears(e webhook.Event) {
 			s.plan(s.between(name, time.Millisecond, 3*time.Second), name, func() { c.act(react, name) })
 		}
 	case session.PaymentFinished:
-		c.end = in.Session.PayoutList[0].Status
+		c.ends = nil
+		for _, p := range in.Session.PayoutList {
+			c.ends = append(c.ends, p.Status)
+		}
+		if now := amounts(in.Session.PayoutList); c.shown != nil && !slices.Equal(now, c.shown) {
+			s.breaks("rate", "%s was to be confirmed over %s, and ended over %s", c.label, c.shown, now)
+		}
 	}
+	for n, p := range in.Session.PayoutList {
+		c.items[n].receipted(p)
+	}
+}
+
+func amounts(list []hookPayout) (all []string) {
+	for _, p := range list {
+		all = append(all, string(p.Amount))
+	}
+	return all
+}
+
+// receipted sees that a receipt that a partner is shown is in the books of the
+// tax service.
+func (i *item) receipted(p hookPayout) {
+	shown := p.Fiscal.Who.Receipt
+	if shown == nil || i.news.lied {
+		return
+	}
+	for _, r := range i.charge.office.receipts {
+		if r.item == i && r.ID == shown.ID {
+			return
+		}
+	}
+	i.charge.breaks("webhook truth", "%s is shown with the receipt %s, which the tax service does not have", i.label, shown.ID)
 }

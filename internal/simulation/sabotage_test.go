@@ -30,6 +30,16 @@ var sabotages = []struct {
 	{"loss", "webhook dropped", []string{"books"}, 1},
 	{"loss", "unknown is written", []string{"answered", "drain", "delivered", "promise"}, 12},
 	{"loss", "early return forgotten", []string{"returns"}, 3},
+	{"money", "a part is held", []string{"whole"}, 3},
+	{"money", "rate of the day", []string{"rate"}, 6},
+	{"money", "another operation", []string{"receipt"}, 6},
+	{"money", "any amount proves", []string{"statement"}, 47},
+	{"order", "a failing service has refused", []string{"receipt"}, 34},
+	{"time", "rate outlives its lock", []string{"books", "expiry"}, 1},
+	{"isolation", "what others reserve", []string{"limit"}, 5},
+	{"isolation", "confirms anything", []string{"consent"}, 9},
+	{"loss", "reservation kept", []string{"books", "limit"}, 3},
+	{"loss", "second line passes", []string{"statement"}, 9},
 }
 
 // seedsMax is within how many seeds each fault must be found.

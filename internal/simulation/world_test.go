@@ -18,12 +18,19 @@ import (
 	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/rate"
+	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
 )
 
-// opening is when every history begins. The ids of the product need a clock
-// that stands after the beginning of 2026.
-var opening = time.Date(2026, 7, 1, 9, 0, 0, 0, time.UTC)
+// opening is when a history begins, or else newYear, half a minute before the
+// year ends in Moscow. The ids of the product need a clock that stands after the
+// beginning of 2026.
+var (
+	opening = time.Date(2026, 7, 1, 9, 0, 0, 0, time.UTC)
+	newYear = time.Date(2026, 12, 31, 20, 59, 30, 0, time.UTC)
+)
 
 // world is everything outside the engines, and the driver of all: between two
 // of its choices exactly one thing happens, and all goroutines of the engines
@@ -36,6 +43,8 @@ type world struct {
 	t    *testing.T
 	seed uint64
 	config
+	plain      bool // it offers payouts to cards and accounts alone
+	opening    time.Time
 	suppressed map[string]bool // choices that are not made, by name
 	made       []string        // choices that were made: what shrinking may take out
 
@@ -45,8 +54,12 @@ type world struct {
 	hooks  *receivers
 	ops    []*op
 	shops  []*shop
-	labels map[string]*charge // by recipient, which no two charges share
-	looked checks
+	office *office // nil where there is no tax service
+	labels map[string]*charge
+	// recipients are what is to be paid, by whom, whom no two payouts share.
+	recipients map[string]*item
+	prices     map[rate.Price]bool // that were ever told
+	looked     checks
 
 	mu      sync.Mutex
 	arrived []*call       // since the driver looked last
@@ -57,6 +70,7 @@ type world struct {
 	ordinal map[string]int
 	healed  bool // no more faults
 	jumped  bool // some product clock has been moved
+	leaped  time.Duration // by which all of them were
 	history []string
 	sum     hash.Hash
 	steps   int
@@ -92,9 +106,13 @@ type event struct {
 
 func newWorld(t *testing.T, seed uint64, suppressed map[string]bool) *world {
 	w := &world{
-		t: t, seed: seed, suppressed: suppressed, labels: map[string]*charge{}, poke: make(chan struct{}, 1), ordinal: map[string]int{}, sum: sha256.New(),
+		t: t, seed: seed, plain: seedsKept[seed].plain, opening: opening, suppressed: suppressed,
+		labels: map[string]*charge{}, recipients: map[string]*item{}, prices: map[rate.Price]bool{},
+		poke: make(chan struct{}, 1), ordinal: map[string]int{}, sum: sha256.New(),
 	}
-	w.config = w.draw()
+	if w.config = w.draw(); w.newYear {
+		w.opening = newYear
+	}
 	return w
 }
 
@@ -140,7 +158,7 @@ func (w *world) number(name string) string {
 
 // tell adds a line to the history.
 func (w *world) tell(format string, args ...any) {
-	line := fmt.Sprintf("%12.6f  ", time.Since(opening).Seconds()) + fmt.Sprintf(format, args...)
+	line := fmt.Sprintf("%12.6f  ", time.Since(w.opening).Seconds()) + fmt.Sprintf(format, args...)
 	_, _ = w.sum.Write([]byte(line))
 	if w.keep {
 		w.history = append(w.history, line)
@@ -183,7 +201,7 @@ func (n *node) enter(ctx context.Context, name string, begin func(*call)) error 
 	if n.dead.Load() {
 		return errDead
 	}
-	c := &call{node: n, name: name, ctx: ctx, done: make(chan struct{})}
+	c := &call{node: n, name: n.tagged(ctx, name), ctx: ctx, done: make(chan struct{})}
 	c.step = func() { begin(c) }
 	w := n.world
 	w.mu.Lock()
@@ -342,9 +360,9 @@ const stepsMax = 60_000
 // play runs the whole history: the busy part, then one in which nothing goes
 // wrong any more and everything must come to its end.
 func (w *world) play() {
-	time.Sleep(time.Until(opening))
+	time.Sleep(time.Until(w.opening))
 	w.build()
-	w.run(opening.Add(w.length), w.never)
+	w.run(w.opening.Add(w.length), w.never)
 	if w.failed() == nil {
 		w.tell("-- from here on nothing goes wrong")
 		w.heal()
@@ -394,7 +412,7 @@ func simulate(t *testing.T, seed uint64, suppressed map[string]bool, keep bool) 
 		w.play()
 		r = result{
 			seed: seed, hash: hex.EncodeToString(w.sum.Sum(nil)), steps: w.steps, made: w.made, history: w.history, broken: w.broken,
-			charges: w.tally(), virtual: time.Since(opening),
+			charges: w.tally(), virtual: time.Since(w.opening),
 		}
 	})
 	return r
@@ -417,6 +435,28 @@ func (h *eventHeap) Pop() any {
 	last := old[len(old)-1]
 	*h = old[:len(old)-1]
 	return last
+}
+
+// labelOf says in words what a payout is about.
+func (w *world) labelOf(k store.SessionKey, p id.Payout) string {
+	if i, _ := w.itemOf(k, p); i != nil {
+		return i.label
+	}
+	return w.label(k)
+}
+
+// itemOf finds what a partner wanted by a payout, and the payout.
+func (w *world) itemOf(k store.SessionKey, number id.Payout) (*item, *session.Payout) {
+	row, ok := w.store.sessions[k]
+	if !ok {
+		return nil, nil
+	}
+	for n := range row.Payouts {
+		if c := w.labels[row.about]; row.Payouts[n].ID == number && c != nil && n < len(c.items) {
+			return c.items[n], &row.Payouts[n]
+		}
+	}
+	return nil, nil
 }
 
 // label says in words what a session is about.
