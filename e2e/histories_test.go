@@ -38,7 +38,7 @@ const (
 	// impatienceMax bounds how long callers wait who do not wait for the answer.
 	impatienceMax = 30 * time.Millisecond
 	judgeMax      = time.Minute
-	roundMax      = 5 * time.Minute
+	historyMax      = 5 * time.Minute
 )
 
 // historiesFolder is where histories are kept that nothing explains.
@@ -229,7 +229,7 @@ func (s *scribe) count() {
 func (s *scribe) record(wanted int, troubles []trouble, heal func()) {
 	s.Helper()
 	for len(s.done) < wanted && !s.Failed() {
-		ctx, cancel := context.WithTimeout(s.T.Context(), roundMax)
+		ctx, cancel := context.WithTimeout(s.T.Context(), historyMax)
 		s.ctx = ctx
 		var come [3]trouble
 		for i := range come {
@@ -307,7 +307,7 @@ func (s *scribe) round(first, meanwhile, heal func()) {
 		s.judge(h)
 	}
 	if s.ctx.Err() != nil {
-		s.Errorf("a round took longer than %s", roundMax)
+		s.Errorf("a round took longer than %s", historyMax)
 		for _, h := range all {
 			last := h.Requests[max(len(h.Requests)-3, 0):]
 			s.Logf("%s %s: %d requests, the last %+v", h.About, h.Name, len(h.Requests), last)

@@ -41,7 +41,7 @@ type link struct {
 	// refusals is how many were.
 	refusals int
 	// What is wrong with each direction; nil is nothing.
-	toServer, toNode *trouble
+	toServer, toNode *impairment
 	// held is how many times bytes were kept back, or lost, since something went
 	// wrong.
 	held int
@@ -51,8 +51,8 @@ type link struct {
 	answers int
 }
 
-// trouble keeps bytes back, or loses them.
-type trouble struct {
+// impairment keeps bytes back, or loses them.
+type impairment struct {
 	over  chan struct{} // closed when it is
 	late  time.Duration // how long at most; 0 is until it is over
 	rate  int           // bytes a second; 0 is as many as there are
@@ -61,7 +61,7 @@ type trouble struct {
 
 // pause is how long the next bytes are kept back, and how many they are; nil is
 // until the trouble is over.
-func (t *trouble) pause(n int) (<-chan time.Time, int) {
+func (t *impairment) pause(n int) (<-chan time.Time, int) {
 	switch {
 	case t.rate > 0:
 		n = min(n, max(t.rate/10, 1))
@@ -130,7 +130,7 @@ func (l *link) accept() {
 }
 
 // carry passes bytes on until one end closes, or until it is to lose some.
-func (l *link) carry(w *wire, from, to *net.TCPConn, way **trouble, loses func([]byte) bool) {
+func (l *link) carry(w *wire, from, to *net.TCPConn, way **impairment, loses func([]byte) bool) {
 	defer func() {
 		w.cut()
 		l.mu.Lock()
@@ -161,7 +161,7 @@ func (l *link) carry(w *wire, from, to *net.TCPConn, way **trouble, loses func([
 
 // keepBack returns when the next of n bytes may go on, and how many; false if
 // they are lost.
-func (l *link) keepBack(w *wire, way **trouble, n int) (now int, ok bool) {
+func (l *link) keepBack(w *wire, way **impairment, n int) (now int, ok bool) {
 	l.mu.Lock()
 	t := *way
 	if t != nil && t.loses {
@@ -231,14 +231,14 @@ func (l *link) cutSome() {
 }
 
 // stall takes connections and bytes and passes nothing on.
-func (l *link) stall() { l.spoil(&trouble{}, &trouble{}) }
+func (l *link) stall() { l.spoil(&impairment{}, &impairment{}) }
 
 // spoil makes either direction go wrong; nil is not.
-func (l *link) spoil(toServer, toNode *trouble) {
+func (l *link) spoil(toServer, toNode *impairment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.held, l.left = 0, 0
-	for _, t := range []*trouble{toServer, toNode} {
+	for _, t := range []*impairment{toServer, toNode} {
 		if t != nil {
 			t.over = make(chan struct{})
 		}
@@ -251,7 +251,7 @@ func (l *link) spoil(toServer, toNode *trouble) {
 func (l *link) flow() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, t := range []*trouble{l.toServer, l.toNode} {
+	for _, t := range []*impairment{l.toServer, l.toNode} {
 		if t != nil {
 			close(t.over)
 		}
@@ -395,20 +395,20 @@ func TestDrillReceiverNetwork(t *testing.T) {
 type badNetwork struct {
 	what             string
 	passes           bool // whatever waits for long enough
-	toServer, toNode *trouble
+	toServer, toNode *impairment
 }
 
 // badNetworks are those of a round: what is learnt in seconds where there is one.
 func badNetworks(t *testing.T) []badNetwork {
 	t.Helper()
 	late := lateShort
-	deaf := []badNetwork{{"loses what is answered", false, nil, &trouble{loses: true}}}
+	deaf := []badNetwork{{"loses what is answered", false, nil, &impairment{loses: true}}}
 	if roundsWanted(t) > 1 {
 		late = lateMax
-		deaf = append(deaf, badNetwork{"loses what is sent", false, &trouble{loses: true}, nil})
+		deaf = append(deaf, badNetwork{"loses what is sent", false, &impairment{loses: true}, nil})
 	}
 	return append([]badNetwork{
-		{"is late", true, &trouble{late: late}, &trouble{late: late}},
-		{"is slow", true, &trouble{rate: trickle}, &trouble{rate: trickle}},
+		{"is late", true, &impairment{late: late}, &impairment{late: late}},
+		{"is slow", true, &impairment{rate: trickle}, &impairment{rate: trickle}},
 	}, deaf...)
 }

@@ -99,8 +99,8 @@ func (s *soak) kill(n int) {
 	s.nodes[n].disconnect()
 }
 
-// trouble is one fault as it went.
-type trouble struct {
+// incident is one fault as it went.
+type incident struct {
 	Name   string
 	Broke  float64 // seconds of load before
 	Lasted float64 // seconds
@@ -133,7 +133,7 @@ func (s *soak) breakOne(r *rand.Rand) {
 	s.breaking = f.name
 	s.mu.Unlock()
 	broke := time.Now()
-	t := trouble{Name: f.name, Broke: s.elapsed().Seconds()}
+	t := incident{Name: f.name, Broke: s.elapsed().Seconds()}
 	over, stop := context.WithCancel(s.ctx)
 	most := make(chan int64)
 	go func() {

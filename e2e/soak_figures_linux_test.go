@@ -669,14 +669,14 @@ func TestJudge(t *testing.T) {
 
 // troubles tells what broke.
 func (s *soak) troubles(line func(string, ...any)) {
-	byName := map[string][]trouble{}
+	byName := map[string][]incident{}
 	for _, t := range s.State.Troubles {
 		byName[t.Name] = append(byName[t.Name], t)
 	}
 	line("\n| fault | times | lasted at most, s | payouts under way at most | caught up after at most, s |")
 	line("| --- | --- | --- | --- | --- |")
 	for _, f := range soakFaults {
-		var most trouble
+		var most incident
 		for _, t := range byName[f.name] {
 			most.Lasted, most.Caught, most.Flying = max(most.Lasted, t.Lasted), max(most.Caught, t.Caught), max(most.Flying, t.Flying)
 		}

@@ -84,7 +84,7 @@ type soakState struct {
 	Elapsed  time.Duration
 	Legs     int
 	Deck     []int // faults to come
-	Troubles []trouble
+	Troubles []incident
 	Starts   [2]int        // of the nodes
 	Sweeps   int           // runs of payoutd archive
 	Swept    int64         // sessions that it took out

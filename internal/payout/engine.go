@@ -130,7 +130,7 @@ type Engine struct {
 	gapMax     time.Duration
 	admit      func(context.Context, store.Reads) // nil admits all
 	tagged     func(context.Context, store.TaskKey) context.Context
-	now        func() time.Time                   // the product's clock, UTC, microseconds
+	now        func() time.Time // the product's clock, UTC, microseconds
 	real       func() time.Time
 	log        *slog.Logger
 	metrics    *metrics

@@ -41,7 +41,9 @@ func byName(a, b *simRail) int { return strings.Compare(a.name, b.name) }
 
 // bankTime is the time by which rails keep their books: that of the products'
 // clocks, which in a history with statements all go alike.
-func (w *world) bankTime() time.Time { return time.Now().Add(w.leaped).UTC().Truncate(time.Microsecond) }
+func (w *world) bankTime() time.Time {
+	return time.Now().Add(w.leaped).UTC().Truncate(time.Microsecond)
+}
 
 // book writes a movement of a payment down.
 func (p *payment) book(kind statement.Kind, railID string, minor int64) {

@@ -68,8 +68,8 @@ type world struct {
 	pending []*call
 	events  eventHeap
 	ordinal map[string]int
-	healed  bool // no more faults
-	jumped  bool // some product clock has been moved
+	healed  bool          // no more faults
+	jumped  bool          // some product clock has been moved
 	leaped  time.Duration // by which all of them were
 	history []string
 	sum     hash.Hash

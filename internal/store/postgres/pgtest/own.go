@@ -71,7 +71,7 @@ func Kept(t testing.TB, folder string, settings ...string) *Server {
 	t.Helper()
 	s := prepare(t, settings)
 	s.dir, s.data, s.startMax = folder, filepath.Join(folder, "data"), recoverMax
-	s.give(t, folder)
+	own(t, s.as, folder)
 	t.Cleanup(s.end)
 	if _, err := os.Stat(s.data); errors.Is(err, fs.ErrNotExist) {
 		s.do(t, "initdb", "-D", s.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")

@@ -29,7 +29,7 @@ func OwnArchived(t testing.TB, at Place, settings ...string) *Server {
 	s := Own(t, at, append(settings,
 		"archive_mode=on", "archive_timeout=1s", fmt.Sprintf("archive_command=cp %%p %s/%%f", archive))...)
 	s.archive = archive
-	s.give(t, archive)
+	own(t, s.as, archive)
 	return s
 }
 
@@ -88,7 +88,7 @@ func (s *Server) Restore(t testing.TB, at time.Time) {
 		if err := os.WriteFile(filepath.Join(s.data, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s.give(t, filepath.Join(s.data, name))
+		own(t, s.as, filepath.Join(s.data, name))
 	}
 	s.Start(t)
 	for late := time.Now().Add(startMax); ; {
