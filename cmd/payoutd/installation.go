@@ -17,6 +17,7 @@ import (
 
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/admin"
+	"github.com/payoutd/payoutd/internal/clock"
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/payout"
@@ -51,6 +52,7 @@ type installation struct {
 	engine  *payout.Engine
 	metrics *prometheus.Registry
 	log     *slog.Logger
+	real    *clock.Steady
 	clock   *sandbox.Clock // real time where no sandbox has used the folder
 	world   *sandbox.World // nil without simulated rails
 	head    *head          // nil for a command
@@ -63,6 +65,9 @@ type purpose struct {
 	origin    string // of the server, where receipts are to be seen
 	// railsNoSync keeps those from waiting for the disk.
 	railsNoSync bool
+	queueMax    int // requests that wait at a time; 0 is the engine's choice
+	// railsSlow is how long they take where they are slow; 0 is their own choice.
+	railsSlow time.Duration
 	// roles are what the engine does in the background; a command's has none, and
 	// leaves what it makes to the nodes.
 	roles []string
@@ -82,7 +87,8 @@ func open(ctx context.Context, f folder, log *slog.Logger, why purpose) (_ *inst
 			return nil, err
 		}
 	}
-	i := &installation{folder: f, log: log, metrics: prometheus.NewRegistry(), clock: &sandbox.Clock{}}
+	i := &installation{folder: f, log: log, metrics: prometheus.NewRegistry(), real: clock.New()}
+	i.clock = &sandbox.Clock{Real: i.real.Now}
 	defer func() {
 		if err != nil {
 			_ = i.close()
@@ -112,7 +118,7 @@ func open(ctx context.Context, f folder, log *slog.Logger, why purpose) (_ *inst
 	}
 	options := payout.Options{
 		Store: i.store, Vault: sealer, Rails: map[instrument.Kind]rail.Rail{}, ServerKeys: i.keys, Roles: []payout.Role{},
-		Now: i.clock.Now, Log: log, Metrics: i.metrics,
+		Now: i.clock.Now, Real: i.real.Now, QueueMax: why.queueMax, Log: log, Metrics: i.metrics,
 	}
 	for _, r := range []payout.Role{payout.RoleWork, payout.RoleWebhook} {
 		if slices.Contains(why.roles, string(r)) {
@@ -177,12 +183,18 @@ func (i *installation) openWorld(why purpose) (err error) {
 	if err := os.MkdirAll(i.path("sim"), 0o700); err != nil {
 		return err
 	}
-	if i.clock, err = sandbox.OpenClock(i.path("sim")); err != nil || !why.simulated {
+	if i.clock, err = sandbox.OpenClock(i.path("sim")); err != nil {
 		return err
+	}
+	if i.clock.Real = i.real.Now; !why.simulated {
+		return nil
 	}
 	var opts []sandbox.Option
 	if why.origin != "" {
 		opts = append(opts, sandbox.WithOrigin(why.origin))
+	}
+	if why.railsSlow > 0 {
+		opts = append(opts, sandbox.WithSlow(why.railsSlow))
 	}
 	if why.railsNoSync {
 		opts = append(opts, sandbox.WithoutSync())

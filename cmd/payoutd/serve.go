@@ -56,13 +56,15 @@ const readyTimeout = time.Second
 
 // serveFlags are the flags of serve, which config shows as well.
 type serveFlags struct {
-	Listen        string   `default:"127.0.0.1:8131" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
-	Roles         []string `default:"api,work,webhook,console" help:"What this node does; on SQLite all of it."`
-	SandboxRails  bool     `help:"Connect the simulated rails and /sandbox/*."`
-	RailsNoSync   bool     `hidden:"" help:"The simulated rails do not wait for the disk: for measurements."`
-	WidgetListen  string   `placeholder:"ADDR" help:"Address of the widgets, which is to be an origin of its own; without it there are none."`
-	ConsoleListen string   `placeholder:"ADDR" help:"Address of the operators' console; without it there is none."`
-	WidgetProxy   []string `placeholder:"CIDR" help:"Networks of proxies before the widgets, believed when they name a caller in X-Forwarded-For."`
+	Listen        string        `default:"127.0.0.1:8131" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
+	Roles         []string      `default:"api,work,webhook,console" help:"What this node does; on SQLite all of it."`
+	SandboxRails  bool          `help:"Connect the simulated rails and /sandbox/*."`
+	RailsNoSync   bool          `hidden:"" help:"The simulated rails do not wait for the disk: for measurements."`
+	QueueMax      int           `hidden:"" placeholder:"N" help:"How many requests may wait for the database at a time: for drills."`
+	RailsSlow     time.Duration `hidden:"" placeholder:"TIME" help:"How long the simulated rails take where they are slow: for drills."`
+	WidgetListen  string        `placeholder:"ADDR" help:"Address of the widgets, which is to be an origin of its own; without it there are none."`
+	ConsoleListen string        `placeholder:"ADDR" help:"Address of the operators' console; without it there is none."`
+	WidgetProxy   []string      `placeholder:"CIDR" help:"Networks of proxies before the widgets, believed when they name a caller in X-Forwarded-For."`
 	limitFlags
 	TLSCert    string         `name:"tls-cert" placeholder:"FILE" help:"Certificate chain in PEM; with --tls-key."`
 	TLSKey     string         `name:"tls-key" placeholder:"FILE" help:"Private key of the certificate in PEM."`
@@ -163,6 +165,9 @@ func (c *serveFlags) check(db database) error {
 	if _, err := c.formats(); err != nil {
 		return err
 	}
+	if c.QueueMax < 0 {
+		return misused("--queue-max: want a number above zero")
+	}
 	if c.DrainTimeout <= 0 {
 		return misused("--drain-timeout: want a time above zero, such as 10s")
 	}
@@ -261,7 +266,7 @@ func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags
 		}
 		opened = append(opened, s.consoles)
 	}
-	if s.installation, err = openPatiently(ctx, f, log, purpose{may: mayMake, simulated: flags.SandboxRails, origin: s.url, railsNoSync: flags.RailsNoSync, roles: flags.Roles, rates: flags.rateFlags, serves: true}); err != nil {
+	if s.installation, err = openPatiently(ctx, f, log, purpose{may: mayMake, simulated: flags.SandboxRails, origin: s.url, railsNoSync: flags.RailsNoSync, railsSlow: flags.RailsSlow, queueMax: flags.QueueMax, roles: flags.Roles, rates: flags.rateFlags, serves: true}); err != nil {
 		return nil, err
 	}
 	opened = append(opened, closer(s.close))
@@ -374,6 +379,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 		defer looks.Stop()
 		go s.shown.watch(work, looks.C, s.log)
 	}
+	go s.watchClock(work)
 	go func() { s.part("the API", partners.Serve(s.api)) }()
 	go func() { s.part("the admin socket", operators.Serve(s.desks)) }()
 	if s.widgets != nil {
@@ -420,6 +426,35 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	}
 	s.log.InfoContext(background, "stopped")
 	return failure
+}
+
+// Bounds of how far the machine's time may be from the time that the node goes by
+// before the log says so, and how often to look.
+const (
+	clockOffMax = time.Second
+	clockGap    = 10 * time.Second
+)
+
+// watchClock tells the log when the machine's clock was stepped: the node
+// follows slowly, and takes the time over when it is started again.
+func (s *server) watchClock(ctx context.Context) {
+	tick := time.NewTicker(clockGap)
+	defer tick.Stop()
+	for stepped := false; ; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		off := s.real.Behind().Abs() > clockOffMax
+		switch {
+		case off && !stepped:
+			s.log.WarnContext(ctx, "the machine's clock was stepped; the node follows it slowly, and at once if it is started again", "by", s.real.Behind())
+		case !off && stepped:
+			s.log.InfoContext(ctx, "the node goes by the machine's clock again")
+		}
+		stepped = off
+	}
 }
 
 // front is what the node's address serves: the API if that is one of its roles,

@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 
 	// The vocabulary.
 	"internal/id":    {},
+	"internal/clock": {},
 	"internal/fault": {},
 	"internal/limit": {},
 

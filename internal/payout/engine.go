@@ -87,6 +87,11 @@ type Options struct {
 	// Now is the product's clock, which a sandbox may move; nil means time.Now.
 	// Leases and network time-outs go by the real time.
 	Now func() time.Time
+	// Real is the real time, which must not jump; nil means time.Now.
+	Real func() time.Time
+	// QueueMax bounds the requests that wait for the database at a time; 0 means
+	// 4096.
+	QueueMax int
 	// IDs numbers what is made; nil takes a node number from the store, and the
 	// real time, which unlike the product's goes the same way on all nodes.
 	IDs *id.Generator
@@ -172,8 +177,14 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Real == nil {
+		o.Real = time.Now
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.QueueMax == 0 {
+		o.QueueMax = queueMax
 	}
 	if o.QueryGapMax == 0 {
 		o.QueryGapMax = 5 * time.Minute
@@ -186,11 +197,11 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	}
 	e := &Engine{
 		store: o.Store, vault: o.Vault, rails: o.Rails, byName: map[string]rail.Rail{}, serverKeys: o.ServerKeys,
-		sandbox: o.Sandbox, rates: o.Rates, tax: o.Tax, accounts: o.Accounts, gapMax: o.QueryGapMax, real: time.Now, log: o.Log, metrics: newMetrics(o.Metrics),
+		sandbox: o.Sandbox, rates: o.Rates, tax: o.Tax, accounts: o.Accounts, gapMax: o.QueryGapMax, real: o.Real, log: o.Log, metrics: newMetrics(o.Metrics),
 		now: func() time.Time { return o.Now().UTC().Truncate(time.Microsecond) },
 		ids: o.IDs, admit: o.Admit, tagged: o.Task, wrote: o.Wrote,
 		node: newNode(), left: make(chan struct{}, 1), calendar: make(chan struct{}, 1),
-		queue: make(chan *pending, queueMax), committed: make(chan struct{}), statements: make(chan struct{}, 1),
+		queue: make(chan *pending, o.QueueMax), committed: make(chan struct{}), statements: make(chan struct{}, 1),
 	}
 	for _, r := range o.Rails {
 		e.byName[r.Name()] = r

@@ -23,6 +23,8 @@ const offsetMax = 10 * 365 * 24 * time.Hour
 // that are shown, never leases or HTTP time-outs. The zero Clock is real time
 // and keeps its offset nowhere. It is safe for concurrent use.
 type Clock struct {
+	Real func() time.Time // set before the clock is used; nil: time.Now
+
 	path   string // "" where the offset is not kept
 	offset atomic.Int64
 
@@ -50,7 +52,13 @@ func OpenClock(dir string) (*Clock, error) {
 }
 
 // Now is the present of the sandbox, in UTC.
-func (c *Clock) Now() time.Time { return time.Now().Add(c.Offset()).UTC() }
+func (c *Clock) Now() time.Time {
+	real := time.Now
+	if c.Real != nil {
+		real = c.Real
+	}
+	return real().Add(c.Offset()).UTC()
+}
 
 // Offset is how far the clock is ahead of real time.
 func (c *Clock) Offset() time.Duration { return time.Duration(c.offset.Load()) }

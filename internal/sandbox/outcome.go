@@ -65,9 +65,10 @@ func (p payment) withheld() bool {
 	return unclear && p.asked < withheldMax
 }
 
-// status is what the rail says of the payment at a time. Once it is Succeeded
+// status is what the rail says of the payment at a time; slow is how long one
+// that is slow stays under way. Once it is Succeeded
 // or Failed it stays so.
-func (p payment) status(now time.Time) rail.Status {
+func (p payment) status(now time.Time, slow time.Duration) rail.Status {
 	age := now.Sub(p.reachedAt)
 	switch p.script.outcome {
 	case AcceptedThenSucceeded, AcceptedThenDeclined:
@@ -75,7 +76,7 @@ func (p payment) status(now time.Time) rail.Status {
 			return rail.Accepted
 		}
 	case Slow:
-		if age < slowDelay {
+		if age < slow {
 			return rail.Accepted
 		}
 	case Late:

@@ -91,7 +91,7 @@ func (r *simulated) Send(ctx context.Context, o rail.Order, open rail.Opener) (r
 	case Broken:
 		return rail.Outcome{Status: rail.Unknown}, nil
 	case Slow:
-		err = wait(ctx, slowDelay)
+		err = wait(ctx, r.world.slow)
 	case Late:
 		err = wait(ctx, lateDelay)
 	case Succeeded, Declined, CheckFailed, CheckSlow, AcceptedThenSucceeded, AcceptedThenDeclined, Doubled, Returned: // answers at once
@@ -111,7 +111,7 @@ func (r *simulated) Query(ctx context.Context, reference string) (rail.Outcome, 
 	if err != nil {
 		return rail.Outcome{}, err
 	}
-	if !got.found || got.payment.status(r.world.clock.Now()) == rail.NeverSeen {
+	if !got.found || got.payment.status(r.world.clock.Now(), r.world.slow) == rail.NeverSeen {
 		return rail.Outcome{Status: rail.NeverSeen}, nil
 	}
 	return r.outcome(got.payment), nil
@@ -120,7 +120,7 @@ func (r *simulated) Query(ctx context.Context, reference string) (rail.Outcome, 
 // outcome is the rail's answer on a payment that it knows, or should: what it
 // does not see yet is Unknown to Send.
 func (r *simulated) outcome(p payment) rail.Outcome {
-	switch s := p.status(r.world.clock.Now()); s {
+	switch s := p.status(r.world.clock.Now(), r.world.slow); s {
 	case rail.Succeeded:
 		return rail.Outcome{Status: s, Info: r.world.secret.info(r.kind, p.reference)}
 	case rail.Failed:

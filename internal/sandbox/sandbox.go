@@ -29,7 +29,8 @@ type World struct {
 	books   *books
 	secret  secret
 	latency time.Duration
-	origin  string // of the links of receipts
+	slow    time.Duration // how long a payment that is slow takes
+	origin  string        // of the links of receipts
 	rails   map[instrument.Kind]rail.Rail
 }
 
@@ -40,6 +41,7 @@ type options struct {
 	latency time.Duration
 	seed    string
 	noSync  bool
+	slow    time.Duration
 	origin  string
 }
 
@@ -56,13 +58,16 @@ func WithSeed(seed string) Option { return func(o *options) { o.seed = seed } }
 // measurements: a real rail waits for a disk of its own.
 func WithoutSync() Option { return func(o *options) { o.noSync = true } }
 
+// WithSlow says how long a payment that is slow takes; 3 s by default.
+func WithSlow(d time.Duration) Option { return func(o *options) { o.slow = d } }
+
 // WithOrigin says where /sandbox/* is served: the links of receipts lead there.
 func WithOrigin(url string) Option { return func(o *options) { o.origin = url } }
 
 // Open opens the world whose books are in dir, or makes one. The clock says
 // when a payment that is under way ends.
 func Open(dir string, clock *Clock, opts ...Option) (*World, error) {
-	o := options{origin: originDefault}
+	o := options{slow: slowDelay, origin: originDefault}
 	for _, set := range opts {
 		set(&o)
 	}
@@ -79,7 +84,7 @@ func Open(dir string, clock *Clock, opts ...Option) (*World, error) {
 	if err != nil {
 		return nil, fmt.Errorf("books of the simulated world: %w", err)
 	}
-	w := &World{clock: clock, books: books, secret: secret, latency: o.latency, origin: o.origin}
+	w := &World{clock: clock, books: books, secret: secret, latency: o.latency, slow: o.slow, origin: o.origin}
 	w.rails = map[instrument.Kind]rail.Rail{
 		instrument.KindCard:    &simulated{w, instrument.KindCard, "card"},
 		instrument.KindAccount: newBank(simulated{w, instrument.KindAccount, "account"}),

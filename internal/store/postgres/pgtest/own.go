@@ -33,6 +33,7 @@ type Server struct {
 	port     int
 	settings []string
 	startMax time.Duration // until it answers
+	env      []string
 	// The keeper of the server; cmd is nil while the server is down.
 	cmd   *exec.Cmd
 	input io.WriteCloser
@@ -44,6 +45,8 @@ type Server struct {
 type Place struct {
 	Data     string // an empty folder that the server's user can reach; "" is a temporary one
 	LogApart bool   // the write-ahead log is in a temporary folder, whatever Data is
+	// Env is added to the environment of the server, not of the programs around it.
+	Env []string
 }
 
 // Own starts a server for one test, which syncs to disk as in production.
@@ -134,6 +137,7 @@ func newServer(t testing.TB, at Place, settings []string) *Server {
 		own(t, s.as, at.Data)
 		s.data = filepath.Join(at.Data, "data")
 	}
+	s.env = at.Env
 	return s
 }
 
@@ -214,6 +218,7 @@ func (s *Server) launch(t testing.TB) {
 	}
 	s.cmd = exec.Command("/bin/sh", args...)
 	s.cmd.Dir, s.cmd.SysProcAttr = s.dir, s.as
+	s.cmd.Env = append(os.Environ(), s.env...)
 	var err error
 	if s.input, err = s.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,60 @@
+// Package clock is the time that the program goes by: that of the machine,
+// without its jumps.
+package clock
+
+import (
+	"sync"
+	"time"
+)
+
+// slew is how slowly a Steady follows the machine's time: by a twentieth of
+// what has passed.
+const slew = 20
+
+// Steady is a clock that never jumps and never goes back. It begins with the
+// machine's time and goes on with the machine's monotonic clock. Where somebody
+// steps the machine's time, it follows by at most a twentieth of the time that
+// passes: half a minute within ten minutes, while a step by a day that is taken
+// back within the hour moves it by three minutes. So nothing ends a day early,
+// and nothing due stands still, because a clock was set wrong. It is safe for
+// concurrent use.
+type Steady struct {
+	machine func() time.Time
+
+	mu   sync.Mutex
+	seen time.Time // the machine's, when it was last read
+	now  time.Time // what was shown then, in UTC, without a monotonic reading
+}
+
+// New returns a clock that shows the machine's time.
+func New() *Steady { return newSteady(time.Now) }
+
+func newSteady(machine func() time.Time) *Steady {
+	seen := machine()
+	return &Steady{machine: machine, seen: seen, now: seen.Round(0).UTC()}
+}
+
+// Now is the present, in UTC.
+func (s *Steady) Now() time.Time {
+	now, _ := s.read()
+	return now
+}
+
+// Behind is how far the machine's time is ahead of what is shown; below zero if
+// it was stepped back.
+func (s *Steady) Behind() time.Duration {
+	_, behind := s.read()
+	return behind
+}
+
+func (s *Steady) read() (now time.Time, behind time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := s.machine()
+	passed := seen.Sub(s.seen) // by the monotonic clock
+	s.seen, s.now = seen, s.now.Add(passed)
+	behind = seen.Round(0).Sub(s.now)
+	follow := min(max(behind, -passed/slew), passed/slew)
+	s.now = s.now.Add(follow)
+	return s.now, behind - follow
+}
