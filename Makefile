@@ -154,8 +154,8 @@ kill-test: ## Kill tests alone; the long form before a release is KILLS=1000
 	@KILLS=$(KILLS) go test -count=1 -timeout 0 -run Kill -v ./e2e/...
 
 .PHONY: drills
-drills: ## Break the database, the connection, the disk and receivers under load; the long form is DRILLS=20 HANGING=10000
-	@DRILLS=$(DRILLS) HANGING=$(HANGING) go test -count=1 -timeout 0 -parallel 4 -run Drill -v ./e2e/
+drills: ## Break all that the program stands on, for hours, in portions that can be stopped and resumed; ARGS=--table
+	@scripts/drills.sh $(ARGS)
 
 .PHONY: histories
 histories: ## Record answers of nodes that are killed and cut off, and find an order that explains them, HISTORIES=1000; HISTORY=file judges a kept one

@@ -58,6 +58,8 @@ type drill struct {
 	at      place
 	node    *process
 	witness *witness
+	level   level  // of the node before the drill
+	last    func() // done before what has begun is waited for; nil for nothing
 	ctx     context.Context
 	fail    context.CancelCauseFunc
 	wait    func()
@@ -65,15 +67,20 @@ type drill struct {
 	notices, resumes time.Duration
 }
 
-// newDrill starts a node and lets partners pay.
-func newDrill(t *testing.T, at place) *drill {
+// newDrill starts a node and lets partners pay. The node is started as command
+// says, if any is given.
+func newDrill(t *testing.T, at place, command ...string) *drill {
 	t.Helper()
+	if len(command) == 0 {
+		command = []string{payoutd}
+	}
 	if at.data == "" {
 		at.data = t.TempDir()
 	}
 	d := &drill{at: at, notices: noticeMax, resumes: resumeMax, witness: &witness{under: http.DefaultTransport.(*http.Transport).Clone()}}
 	t.Cleanup(d.witness.under.CloseIdleConnections)
-	d.node = start(t, at.flags("serve", "--sandbox-rails", "--listen", "127.0.0.1:0", "--log-level", "warn")...)
+	d.node = launchAs(t, command, at.flags("serve", "--sandbox-rails", "--listen", "127.0.0.1:0", "--log-level", "warn")...)
+	d.node.await(t)
 	d.lab = newLab(t, at, d.node.url, client.WithHTTPClient(&http.Client{Transport: d.witness, Timeout: time.Minute}))
 	ctx, fail := context.WithCancelCause(t.Context())
 	t.Cleanup(func() { fail(nil) })
@@ -82,6 +89,7 @@ func newDrill(t *testing.T, at place) *drill {
 	d.ctx, d.fail = ctx, fail
 	d.wait = d.load(ctx, fail)
 	d.letFinish(ctx, requestsMax)
+	d.during(func() { d.level = d.weigh() })
 	return d
 }
 
@@ -123,6 +131,8 @@ func (d *drill) trouble(what string, breaks func(), enough func() bool, mends fu
 		if !d.until(resumeMax, func() bool { return d.readiness() == http.StatusOK }) {
 			d.t.Errorf("%s: the node is not ready %s after it was mended", what, resumeMax)
 		}
+		counted(d.t, what, 1)
+		measured(d.t, "until a payout was paid and told", resumed)
 		d.t.Logf("%s for %s: %d requests failed; a payout was paid and told %s after it was mended",
 			what, lasted.Round(time.Millisecond), d.witness.failures()-failed, resumed.Round(time.Millisecond))
 	})
@@ -152,8 +162,12 @@ func (d *drill) finish() {
 	if err := context.Cause(d.ctx); err != nil {
 		d.t.Fatalf("%v\nthe node said:\n%s", err, d.node.stderr.String())
 	}
+	if d.last != nil {
+		d.last()
+	}
 	d.drain(d.ctx)
 	d.replay(d.ctx)
+	d.settle()
 	d.node.stop(d.t)
 	d.calm(d.node)
 	d.witness.judge(d.t)
@@ -161,9 +175,9 @@ func (d *drill) finish() {
 		d.t.Logf("the node said:\n%s", d.node.stderr.String())
 		return // what follows would only repeat it
 	}
-	d.told()
-	d.booked(d.at)
-	d.executed(d.at)
+	d.proven(d.at)
+	counted(d.t, "requests failed", d.witness.failures())
+	measured(d.t, "slowest answer", d.witness.slowest)
 	d.t.Logf("%d payouts in %d sessions, %d requests cut and repeated (%d had been carried out), %d webhooks (%d repeats); %s",
 		d.payouts(), len(d.journal), d.cut, d.replayed, d.webhooks, d.repeats, d.witness)
 }
@@ -231,6 +245,7 @@ type witness struct {
 	failed  int // answered with 5xx, or not at all
 	slowest time.Duration
 	wrong   []error // failures of a form that they should not have
+	cuts    bool    // requests may be cut: the node is killed
 }
 
 func (w *witness) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -247,6 +262,9 @@ func (w *witness) RoundTrip(r *http.Request) (*http.Response, error) {
 	case r.Context().Err() != nil: // the test has ended
 	case err != nil:
 		w.failed++
+		if w.cuts {
+			break
+		}
 		w.wrong = append(w.wrong, fmt.Errorf("no answer after %s: %w", took, err))
 	case answer.StatusCode >= http.StatusInternalServerError:
 		w.failed++
@@ -271,6 +289,13 @@ func clear(answer *http.Response) error {
 		return fmt.Errorf("a failure with status %d and Retry-After %q", answer.StatusCode, answer.Header.Get("Retry-After"))
 	}
 	return nil
+}
+
+// expectCuts is for a node that is killed.
+func (w *witness) expectCuts() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cuts = true
 }
 
 func (w *witness) failures() int {

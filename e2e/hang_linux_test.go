@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -124,6 +123,10 @@ func TestDrillHangingReceivers(t *testing.T) {
 	if out := run(t, at.flags("check")...); !strings.Contains(out, "clean") {
 		t.Errorf("check says %s", out)
 	}
+	counted(t, "hanging receivers", count)
+	measured(t, "told, 99 of 100 healthy", took[len(took)*99/100])
+	measured(t, "until all were told", settled)
+	weighed(t, "memory at most", peak)
 	t.Logf("%d receivers hung, %d webhooks at a time; another partner was told after %s, 99 of 100 after %s, a new one after %s; "+
 		"all were told %s after the receivers began to answer; %d MiB before, %d at most, %d at the end",
 		count, held, took[len(took)/2].Round(time.Millisecond), took[len(took)*99/100].Round(time.Millisecond), unknown.Round(time.Millisecond),
@@ -208,24 +211,4 @@ func (h *hanging) enrol(at place, count int, key sign.PrivateKey) {
 			h.Fatal(err)
 		}
 	}
-}
-
-// residentNow and residentPeak are what a process has in memory, and had at most,
-// in MiB.
-func residentNow(t *testing.T, p *process) int  { return status(t, p, "VmRSS:") }
-func residentPeak(t *testing.T, p *process) int { return status(t, p, "VmHWM:") }
-
-func status(t *testing.T, p *process, name string) int {
-	t.Helper()
-	for line := range strings.Lines(string(readFile(t, fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)))) {
-		if rest, ok := strings.CutPrefix(line, name); ok {
-			kib, err := strconv.Atoi(cmp.Or(strings.Fields(rest)...))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return kib >> 10
-		}
-	}
-	t.Fatalf("no %s", name)
-	return 0
 }

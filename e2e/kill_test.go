@@ -50,8 +50,7 @@ func TestKill(t *testing.T) {
 	for i := 0; i < kills && ctx.Err() == nil; i++ {
 		l.letFinish(ctx, rand.IntN(requestsMax))
 		l.shut()
-		server.kill()
-		l.noAlarm(server)
+		l.kill(server)
 		again := time.Now()
 		server = l.restart(server, at.data)
 		restarts += time.Since(again)
@@ -73,12 +72,12 @@ func TestKill(t *testing.T) {
 		return // what follows would only repeat it
 	}
 
-	l.told()
-	l.booked(at)
-	l.executed(at)
+	l.proven(at)
+	counted(t, "kills", l.kills)
+	measured(t, "restart on average", restarts/time.Duration(max(kills, 1)))
 	t.Logf("%d kills, %d payouts in %d sessions, %d requests cut and repeated (%d had been carried out), %d webhooks (%d repeats); "+
 		"restart %s on average, %s with load, %s in all",
-		kills, l.payouts(), len(l.journal), l.cut, l.replayed, l.webhooks, l.repeats,
+		l.kills, l.payouts(), len(l.journal), l.cut, l.replayed, l.webhooks, l.repeats,
 		(restarts / time.Duration(max(kills, 1))).Round(time.Millisecond), created.Round(time.Second), time.Since(began).Round(time.Second))
 }
 
@@ -142,6 +141,7 @@ type lab struct {
 	journal           []*record
 	cut, replayed     int // requests
 	webhooks, repeats int
+	kills             int
 }
 
 // record is what a partner knows of one session: what was asked, what was
@@ -482,10 +482,16 @@ func (l *lab) restart(killed *process, data string) *process {
 		if rand.IntN(2) == 0 {
 			p.await(l.t)
 		}
-		p.kill()
-		l.noAlarm(p)
+		l.kill(p)
 	}
 	return start(l.t, args...)
+}
+
+// kill ends a server, which must have found nothing wrong until then.
+func (l *lab) kill(p *process) {
+	p.kill()
+	l.kills++
+	l.noAlarm(p)
 }
 
 // noAlarm looks for what only people could put right.
@@ -636,6 +642,18 @@ func endingOf(s client.Session) ending {
 		e.code = p.Error.Code
 	}
 	return e
+}
+
+// proven compares all accounts of what happened: what partners were told, what
+// the ledger says, what the simulated world has booked.
+func (l *lab) proven(at place) {
+	l.told()
+	l.booked(at)
+	l.executed(at)
+	counted(l.t, "payouts", l.payouts())
+	counted(l.t, "requests repeated", l.cut)
+	counted(l.t, "of them carried out before", l.replayed)
+	counted(l.t, "webhooks", l.webhooks)
 }
 
 func (l *lab) payouts() int {

@@ -124,7 +124,15 @@ func environ() []string {
 // the end of the test if it still runs.
 func launch(t testing.TB, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(payoutd, args...)}
+	return launchAs(t, []string{payoutd}, args...)
+}
+
+// launchAs is launch by a command that the arguments follow, and that becomes
+// the server.
+func launchAs(t testing.TB, command []string, args ...string) *process {
+	t.Helper()
+	args = append(slices.Clone(command), args...)
+	p := &process{cmd: exec.Command(args[0], args[1:]...)}
 	p.cmd.Stderr = &p.stderr
 	p.launch(t)
 	return p

@@ -310,6 +310,7 @@ func TestDrillConnection(t *testing.T) {
 			left--
 			return left == 0
 		}, func() {})
+		counted(t, "cuts", cuts)
 		d.outage("the network was down", func() {
 			l.cut(true)
 			d.notReady()
@@ -335,6 +336,7 @@ func TestDrillLostAnswers(t *testing.T) {
 	}
 	for range times {
 		d.trouble("answers to COMMITs were lost", func() { l.loseAnswers(cuts) }, l.answersLost, func() {})
+		counted(t, "answers lost", cuts)
 	}
 	d.finish()
 }

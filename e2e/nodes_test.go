@@ -104,8 +104,7 @@ func TestKillNodes(t *testing.T) {
 		victims := rand.Perm(nodes)[:1+rand.IntN(nodes-1)]
 		l.during(func() {
 			for _, n := range victims {
-				c.nodes[n].kill()
-				l.noAlarm(c.nodes[n])
+				l.kill(c.nodes[n])
 			}
 		})
 		if rand.IntN(2) == 0 { // the others are alone for a while
@@ -115,8 +114,7 @@ func TestKillNodes(t *testing.T) {
 			for _, n := range victims {
 				if rand.IntN(4) == 0 { // killed again while it starts
 					p := launch(t, c.command()...)
-					p.kill()
-					l.noAlarm(p)
+					l.kill(p)
 				}
 				c.replace(n)
 			}
@@ -124,7 +122,7 @@ func TestKillNodes(t *testing.T) {
 	}
 	l.letFinish(ctx, requestsMax)
 	last := rand.IntN(nodes)
-	l.during(c.nodes[last].kill) // and nobody takes its place
+	l.during(func() { l.kill(c.nodes[last]) }) // and nobody takes its place
 	close(l.enough)
 	wait()
 	if err := context.Cause(ctx); err != nil {
@@ -140,8 +138,8 @@ func TestKillNodes(t *testing.T) {
 	for n, p := range c.nodes {
 		if n != last {
 			p.stop(t)
+			l.noAlarm(p)
 		}
-		l.noAlarm(p)
 	}
 	if t.Failed() {
 		for n, p := range c.nodes {
@@ -149,11 +147,11 @@ func TestKillNodes(t *testing.T) {
 		}
 		return // what follows would only repeat it
 	}
-	l.told()
-	l.booked(c.place)
-	l.executed(c.place)
+	l.proven(c.place)
+	counted(t, "kills", l.kills)
+	measured(t, "from the last kill to the last end", takeover)
 	t.Logf("%d kills of nodes, %d payouts in %d sessions, %d requests cut and repeated (%d had been carried out), %d webhooks (%d repeats); "+
-		"%s from the last kill to the last end, %s in all", kills, l.payouts(), len(l.journal), l.cut, l.replayed, l.webhooks, l.repeats,
+		"%s from the last kill to the last end, %s in all", l.kills, l.payouts(), len(l.journal), l.cut, l.replayed, l.webhooks, l.repeats,
 		takeover.Round(time.Millisecond), time.Since(began).Round(time.Second))
 }
 
@@ -240,9 +238,7 @@ func (c *cluster) finish(ctx context.Context, l *lab, wait func()) {
 	if c.Failed() {
 		return
 	}
-	l.told()
-	l.booked(c.place)
-	l.executed(c.place)
+	l.proven(c.place)
 }
 
 // during lets requests be answered while do does something else.

@@ -61,6 +61,8 @@ func TestDrillPausedNode(t *testing.T) {
 			if !until(ctx, resumeMax, func() bool { return ready(ctx, paused.url) == http.StatusOK }) {
 				t.Errorf("the node is not ready %s after it was let go", resumeMax)
 			}
+			measured(t, "a payout meanwhile", alone)
+			measured(t, "until what was begun had ended", ended)
 			t.Logf("a node was paused for %s: a payout was paid and told after %s, and all of %d begun had ended after %s",
 				time.Since(began).Round(time.Millisecond), alone.Round(time.Millisecond), len(begun), ended.Round(time.Millisecond))
 		})
@@ -83,9 +85,8 @@ func TestDrillPausedNode(t *testing.T) {
 	if t.Failed() {
 		return // what follows would only repeat it
 	}
-	l.told()
-	l.booked(c.place)
-	l.executed(c.place)
+	l.proven(c.place)
+	counted(t, "pauses", rounds)
 	t.Logf("%d payouts in %d sessions, %d requests cut and repeated (%d had been carried out), %d webhooks (%d repeats)",
 		l.payouts(), len(l.journal), l.cut, l.replayed, l.webhooks, l.repeats)
 }
