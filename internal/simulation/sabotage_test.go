@@ -29,7 +29,7 @@ var sabotages = []struct {
 	{"isolation", "neighbour's address", []string{"own"}, 3},
 	{"loss", "webhook dropped", []string{"books"}, 1},
 	{"loss", "unknown is written", []string{"answered", "drain", "delivered", "promise"}, 12},
-	{"loss", "early return forgotten", []string{"returns"}, 3},
+	{"loss", "early return forgotten", []string{"returns"}, 5},
 	{"money", "a part is held", []string{"whole"}, 3},
 	{"money", "rate of the day", []string{"rate"}, 6},
 	{"money", "another operation", []string{"receipt"}, 6},
