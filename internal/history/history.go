@@ -249,7 +249,7 @@ func Read(file string) (*History, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	lines := json.NewDecoder(bufio.NewReader(f))
 	lines.DisallowUnknownFields()
 	var first head

@@ -33,7 +33,6 @@ type badDay struct {
 	window rail.Terms
 	mu     sync.Mutex
 	known  map[string]*booking // by reference
-	order  []ill               // of the payments to come, in turn
 	counts map[ill]int
 }
 
