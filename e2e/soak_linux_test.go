@@ -447,7 +447,7 @@ func (s *soak) sweep(ctx context.Context) {
 			return
 		}
 		began := s.elapsed()
-		cmd := exec.Command(payoutd, s.flags("archive", "--trial", "--older-than", s.older, "--to", s.path("archive"), "--json")...)
+		cmd := exec.CommandContext(ctx, payoutd, s.flags("archive", "--trial", "--older-than", s.older, "--to", s.path("archive"), "--json")...)
 		cmd.Env = environ()
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -457,6 +457,10 @@ func (s *soak) sweep(ctx context.Context) {
 			err = json.Unmarshal(stdout.Bytes(), &done)
 		}
 		took := s.elapsed() - began
+		if ctx.Err() != nil {
+			s.say("payoutd archive was cut after %.1f s, since the load has ended", took.Seconds())
+			return
+		}
 		if err != nil {
 			s.say("payoutd archive ended after %.1f s with %v: %s", took.Seconds(), err, stderr.String())
 			if s.faults(began) == "" {
