@@ -144,7 +144,9 @@ func (t *transaction) commit(ctx context.Context, b *pgx.Batch, of batch) error 
 		return &lostError{batch: of, cause: errWarned}
 	case err == nil:
 		t.open = false
-		t.store.last.Store(&of)
+		if of != (batch{}) { // what archives sessions writes none
+			t.store.last.Store(&of)
+		}
 		return nil
 	case t.conn.IsClosed() && !pgconn.SafeToRetry(err):
 		return &lostError{batch: of, cause: err}
