@@ -196,7 +196,6 @@ func TestHotStatementsLookUp(t *testing.T) {
 		{"prove keys", proveKeys, []string{"keys_pkey (project, scope, key)"}},
 		{"raise sessions", raiseSessions, []string{sessionsKey}},
 		{"remove tasks", deleteTasks, []string{taskKey}},
-		{"seal batch", sealBatch, []string{"batches_pkey (project, id)"}},
 		{"look up batch by number", committedBatch, []string{"batches_by_id (id)"}},
 		{"forget batches", forgetBatches, []string{"batches_by_id (id)", "batches_pkey (project, id)"}},
 		{"claim tasks", claimTasks, []string{sessionsKey, sessionsKey, "tasks_due (due)", "tasks_pkey (project, session)"}},
