@@ -3,6 +3,7 @@ package payout
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,7 +39,8 @@ var paths = map[session.State][]session.Event{
 // nothing that is not in it changes anything. Nobody works, so that all is done
 // by the commands of this test.
 func TestEveryStepInTheEngine(t *testing.T) {
-	taken := map[string]bool{} // by state and event
+	taken := &takenSteps{steps: map[string]bool{}}
+	var all sync.WaitGroup // together, so that they share commits
 	for _, single := range []bool{false, true} {
 		l := newLab(t, func(p *partner.Project) { p.SingleRequest = single })
 		l.deposit("1000.00")
@@ -50,24 +52,37 @@ func TestEveryStepInTheEngine(t *testing.T) {
 				if e == session.Ready || e == session.Proceed || s == session.Checked && e == session.Refuse {
 					continue // our own: with the last check of the session
 				}
-				l.tryStep(s, e, taken)
+				all.Go(func() { l.tryStep(s, e, taken) })
 			}
 		}
+		all.Wait()
 		l.tryLastCheck(taken)
 		l.clean()
 	}
 	for _, s := range session.States {
 		for _, e := range session.Events {
 			_, err := session.Next(s, e)
-			if name := fmt.Sprint(s, " ", e); err == nil && !taken[name] {
+			if name := fmt.Sprint(s, " ", e); err == nil && !taken.steps[name] {
 				t.Errorf("%s: never taken", name)
 			}
 		}
 	}
 }
 
+// takenSteps are those that the engine has taken, by state and event.
+type takenSteps struct {
+	mu    sync.Mutex
+	steps map[string]bool
+}
+
+func (t *takenSteps) note(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.steps[name] = true
+}
+
 // tryStep brings a payout into a state, and an event to it.
-func (l *lab) tryStep(s session.State, e session.Event, taken map[string]bool) {
+func (l *lab) tryStep(s session.State, e session.Event, taken *takenSteps) {
 	l.Helper()
 	name := fmt.Sprint(s, " ", e)
 	n := l.arrive(s, e)
@@ -78,7 +93,7 @@ func (l *lab) tryStep(s session.State, e session.Event, taken map[string]bool) {
 	err := l.bring(n, e)
 	want := s
 	if step, illegal := session.Next(s, e); illegal == nil {
-		taken[name] = true
+		taken.note(name)
 		if want = step.To; e == session.Pass && s == session.Checking { // it is alone, so its money is held at once
 			want = session.Awaiting
 			if l.call().Project.SingleRequest {
@@ -143,7 +158,7 @@ func (l *lab) firstCheck(first, second string) id.Session {
 
 // tryLastCheck ends the last check of a session: with money for all, and with
 // too little.
-func (l *lab) tryLastCheck(taken map[string]bool) {
+func (l *lab) tryLastCheck(taken *takenSteps) {
 	l.Helper()
 	e, want := session.Ready, session.Awaiting
 	if l.call().Project.SingleRequest {
@@ -161,7 +176,7 @@ func (l *lab) tryLastCheck(taken map[string]bool) {
 		if got := stateOf(l.session(n)); got != c.want {
 			l.Errorf("checked %s: the payout is %s, want %s", c.event, got, c.want)
 		}
-		taken[fmt.Sprint(session.Checked, " ", c.event)] = true
+		taken.note(fmt.Sprint(session.Checked, " ", c.event))
 	}
 }
 
