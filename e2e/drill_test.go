@@ -24,7 +24,7 @@ import (
 const (
 	// noticeMax bounds how long after a thing broke requests have failed: a few
 	// times what the program lets partners wait for a server that says nothing.
-	noticeMax = 45 * time.Second
+	noticeMax = 2 * time.Minute
 	// resumeMax bounds how long after it was mended a payout goes from the
 	// request to the webhook of its end.
 	resumeMax = 15 * time.Second
@@ -58,8 +58,7 @@ type drill struct {
 	at      place
 	node    *process
 	witness *witness
-	level   level  // of the node before the drill
-	last    func() // done before what has begun is waited for; nil for nothing
+	level   level // of the node before the drill
 	ctx     context.Context
 	fail    context.CancelCauseFunc
 	wait    func()
@@ -161,9 +160,6 @@ func (d *drill) finish() {
 	d.wait()
 	if err := context.Cause(d.ctx); err != nil {
 		d.t.Fatalf("%v\nthe node said:\n%s", err, d.node.stderr.String())
-	}
-	if d.last != nil {
-		d.last()
 	}
 	d.drain(d.ctx)
 	d.replay(d.ctx)

@@ -136,8 +136,15 @@ while IFS='|' read -r name portions test variables what <&3; do
 				"$records/e2e.test" -test.count=1 -test.timeout=0 -test.v -test.run "^$test\$"
 		) >"$log" 2>&1 </dev/null &
 		portion=$!
-		result=ok
-		wait "$portion" || result=failed
+		result=ok status=0
+		wait "$portion" || status=$?
+		if [ "$status" -gt 128 ]; then # by a signal: it has not come to an end, and says nothing
+			echo "killed  $name, portion $n of $portions, by signal $((status - 128)); it is not recorded"
+			failed=$((failed + 1))
+			tidy
+			continue
+		fi
+		[ "$status" -eq 0 ] || result=failed
 		! grep -q '^ *--- SKIP' "$log" || result=skipped
 		took=$(($(date +%s) - began))
 		figured=''
