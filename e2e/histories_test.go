@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	historiesDefault = 12 // where HISTORIES says nothing
+	historiesDefault = 6 // where HISTORIES says nothing
 	// keysAtOnce and sessionsAtOnce are what one round is about, each the subject
 	// of a history.
 	keysAtOnce     = 3

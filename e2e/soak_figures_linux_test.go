@@ -502,6 +502,9 @@ func judge(list []sampled, tables []sizes) (breaches []string) {
 	}
 	for _, t := range growths(tables) {
 		first, second := t.heap[0]+t.index[0], t.heap[1]+t.index[1]
+		if t.last.table == "archived" { // it grows with what is archived, not with payouts
+			continue
+		}
 		if second > soakBloat*max(first, 0)+soakBytes {
 			breach("table %s grows by %.0f bytes per payout in the second half and by %.0f in the first, want %.1f times that and %d at most",
 				t.last.table, second, first, soakBloat, soakBytes)
@@ -528,11 +531,7 @@ func rises(list []sampled, at, start int) (rise, err float64) {
 
 // summarize writes summary.md, and fails the test where a long soak has not kept
 // to what it should.
-<<<<<<< HEAD
-func (s *soak) summarize() {
-=======
 func (s *soak) summarize(known soakOutcome) {
->>>>>>> dd71634 (e2e: allow for checks that a starved machine does not make in time)
 	list, err := readMinutes(s.path("minutes.csv"))
 	if err != nil {
 		s.Fatal(err)
@@ -548,9 +547,9 @@ func (s *soak) summarize(known soakOutcome) {
 		share = fmt.Sprintf(", %.0f %% of the maximum of %.0f in a closed loop of %d", 100*s.rate/s.State.Maximum, s.State.Maximum, soakClients)
 	}
 	line("%s of load in %d legs at %.0f payouts a second%s; seed %d.\n", s.State.Elapsed.Round(time.Second), s.State.Legs, s.rate, share, s.State.Seed)
-	line("%d payouts were begun, accepted, paid once and told. %d requests failed and were made again, %d webhooks came again, "+
+	line("%d payouts were begun: %d were accepted, paid once and told, %d failed since their check took too long. %d requests failed and were made again, %d webhooks came again, "+
 		"%d payouts were not begun since %d were under way. payoutd archive ran %d times, for %.1f s at most, and took %d sessions out.\n",
-		s.partners.begun(), s.State.Failed, s.State.Repeats, s.State.Missed, soakFlights, s.State.Sweeps, s.State.Sweeping.Seconds(), s.State.Swept)
+		s.partners.begun(), known.paid, known.failed, s.State.Failed, s.State.Repeats, s.State.Missed, soakFlights, s.State.Sweeps, s.State.Sweeping.Seconds(), s.State.Swept)
 
 	still := quiet(list)
 	line("| minutes without a fault | 1st quarter | 2nd | 3rd | 4th |")

@@ -16,7 +16,7 @@ const (
 	markAccepted             // session/confirm was answered ok
 	markReady                // told by ready_to_confirm
 	markPaid                 // told by payment_finished that it is paid
-	markFailed               // told by payment_finished that it is not
+	markFailed               // told by payment_finished that it is not, since its check took too long
 	markRefused              // a request was refused, for which there is no reason
 )
 

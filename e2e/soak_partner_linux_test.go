@@ -22,14 +22,15 @@ import (
 )
 
 const (
-	soakProjects  = 4
-	soakConns     = 256     // to one node, at most
-	soakFlights   = 100_000 // payouts under way, at most; no more are begun above that
-	soakTick      = 2 * time.Millisecond
-	soakIdle      = 30 * time.Second       // after which a connection is not used again
-	soakSlow      = time.Second            // a slow receiver takes for its answer
-	soakRepeatMin = 250 * time.Millisecond // before a request that failed is made again
-	soakRepeatMax = time.Second
+	soakProjects    = 4
+	soakConns       = 256     // to one node, at most
+	soakFlights     = 100_000 // payouts under way, at most; no more are begun above that
+	soakTick        = 2 * time.Millisecond
+	soakIdle        = 30 * time.Second       // after which a connection is not used again
+	providerTimeout = "provider_timeout"     // how a payout ends whose check takes longer than a minute
+	soakSlow        = time.Second            // a slow receiver takes for its answer
+	soakRepeatMin   = 250 * time.Millisecond // before a request that failed is made again
+	soakRepeatMax   = time.Second
 )
 
 // soakPartners begin payouts at a rate, whatever the answers do, and make each
@@ -489,9 +490,13 @@ func (p *soakPartners) take(body []byte, signature string) bool {
 		go p.confirm(n)
 	case kind == client.PaymentFinished && status == client.SessionAccepted:
 		p.paid(n, body, at)
-	case kind == client.PaymentFinished:
-		if before := p.mark(n, markFailed); before&markPaid != 0 {
+	case kind == client.PaymentFinished && bench.Member(body, "code") == providerTimeout:
+		before := p.mark(n, markFailed)
+		if before&(markPaid|markAccepted) != 0 {
 			p.doubled.Add(1)
+		}
+		if before&markFailed != 0 {
+			p.minute.Load().repeats.Add(1)
 		}
 		p.change(n, func(*soakFlight) {})
 	default:
