@@ -38,7 +38,7 @@ const (
 	// impatienceMax bounds how long callers wait who do not wait for the answer.
 	impatienceMax = 30 * time.Millisecond
 	judgeMax      = time.Minute
-	historyMax      = 5 * time.Minute
+	historyMax    = 5 * time.Minute
 )
 
 // historiesFolder is where histories are kept that nothing explains.
