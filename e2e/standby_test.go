@@ -41,7 +41,7 @@ func TestDrillStandbyCutOff(t *testing.T) {
 func (d *drill) asker() func() bool {
 	r := &record{plan: d.plan()}
 	v := d.values[sandbox.Succeeded][0]
-	r.single, r.value, r.pays, r.ends, r.early, r.act = true, v, request(v, 100_00), "", false, confirms
+	r.single, r.split, r.value, r.pays, r.ends, r.early, r.act = true, false, v, request(v, 100_00), "", false, confirms
 	return func() bool {
 		s, err := d.client(r).InitPayout(d.ctx, r.pays, client.WithKey(r.key("init")), client.WithReplay())
 		if err == nil && r.session == "" {

@@ -242,26 +242,32 @@ const (
 
 	committedBatch = `SELECT EXISTS (SELECT 1 FROM batches WHERE id = $1 AND written)`
 	lastBatch      = `SELECT coalesce(max(id), 0) FROM batches WHERE written`
-	stillThere     = `SELECT pg_is_in_recovery() OR EXISTS (SELECT 1 FROM batches WHERE project = $1 AND id = $2),
-		coalesce((SELECT max(id) FROM batches), 0)`
+	stillThere     = `SELECT EXISTS (SELECT 1 FROM batches WHERE project = $1 AND id = $2), coalesce((SELECT max(id) FROM batches), 0), pg_is_in_recovery()`
 )
+
+// errBehind is a server in recovery that lacks what this node knows to be
+// committed: it may get it yet, or be promoted without it.
+var errBehind = errors.New("the server is in recovery and lacks what was committed")
 
 // stillThere refuses a new connection to a server that lacks what this node
 // knows to be committed: one that was restored to an earlier state, or a standby
 // that had not yet had it when it took over. No server goes back under a
-// connection that stands. A standby that only reads may be behind.
+// connection that stands.
 func (s *Store) stillThere(ctx context.Context, conn *pgx.Conn) error {
 	last := s.last.Load()
 	if last == nil {
 		return nil
 	}
-	var there bool
+	var there, recovering bool
 	var newest id.Batch
-	if err := conn.QueryRow(ctx, stillThere, last.project, last.id).Scan(&there, &newest); err != nil {
+	if err := conn.QueryRow(ctx, stillThere, last.project, last.id).Scan(&there, &newest, &recovering); err != nil {
 		return err
 	}
-	if there || newest.At().Sub(last.id.At()) >= store.BatchesKept { // it may have been forgotten
+	switch {
+	case there, newest.At().Sub(last.id.At()) >= store.BatchesKept: // it may have been forgotten
 		return nil
+	case recovering:
+		return errBehind
 	}
 	return store.ErrWentBack
 }

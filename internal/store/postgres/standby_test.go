@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/partner"
@@ -100,4 +102,29 @@ func TestCancelledCommitIsUnknown(t *testing.T) {
 			n.must(n.again())
 		})
 	}
+}
+
+// TestServerThatIsBehind: a standby that has not got a batch yet is not taken
+// for a database that went back, nor for one to go on with.
+func TestServerThatIsBehind(t *testing.T) {
+	primary := pgtest.Own(t, pgtest.Place{})
+	if err := Migrate(t.Context(), primary.URL, nil); err != nil {
+		t.Fatal(err)
+	}
+	standby := primary.Standby(t)
+	await(t, standby.URL, "SELECT pg_is_in_recovery()")
+	shell(t, standby.URL, "SELECT pg_wal_replay_pause()")
+	await(t, standby.URL, "SELECT pg_get_wal_replay_pause_state() = 'paused'")
+	n := join(t, primary.URL, 1)
+	n.must(n.CreateProject(t.Context(), partner.Project{ID: "p"}))
+	n.must(n.deposit(n.next(), "p"))
+	conn, err := pgx.Connect(t.Context(), standby.URL)
+	n.must(err)
+	defer func() { _ = conn.Close(context.Background()) }()
+	if err := n.stillThere(t.Context(), conn); !errors.Is(err, errBehind) {
+		t.Errorf("error %v, want %v", err, errBehind)
+	}
+	shell(t, standby.URL, "SELECT pg_wal_replay_resume()")
+	await(t, standby.URL, "SELECT EXISTS (SELECT FROM batches)")
+	n.must(n.stillThere(t.Context(), conn))
 }
