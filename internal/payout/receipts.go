@@ -375,6 +375,9 @@ func (e *Engine) compareDaily(ctx context.Context) {
 		case <-time.After(compareGap):
 		case <-e.calendar:
 		}
+		if ctx.Err() != nil { // both may have come
+			return
+		}
 		today := dayOf(e.now().Add(-compareFrom))
 		if today.After(done) && e.compareUntil(ctx, today) {
 			done = today

@@ -131,7 +131,7 @@ func (r *simRail) queue(s *issued) {
 // send has a statement taken in, again and again until it is.
 func (s *issued) send() {
 	take := func(name string, then func(error)) {
-		s.start(&op{
+		o := &op{
 			name: name, what: fmt.Sprintf("statement of %d lines until %s", len(s.Lines), s.To.Format("15:04:05.000000")),
 			do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
 				own := s.Statement
@@ -139,7 +139,9 @@ func (s *issued) send() {
 				_, err := e.TakeStatement(ctx, s.name, &own)
 				return payout.Answer{}, err
 			}, then: func(_ payout.Answer, err error) { then(err) },
-		})
+		}
+		// Not two at once: which comes first at a node would be nobody's choice.
+		s.after(s.between(name+" is sent", 0, time.Second), name+" is sent", func() { s.start(o) })
 	}
 	name := s.number("taking in " + s.ID)
 	if s.goesWrong("statement sent twice", name) {

@@ -501,7 +501,7 @@ func TestServerErrors(t *testing.T) {
 // server choose the commit to break it.
 func TestBrokenDeadlock(t *testing.T) {
 	url := newDatabase(t)
-	shell(t, url, `ALTER DATABASE `+connect(t, url).Config().Database+` SET deadlock_timeout = '10ms'`)
+	shell(t, url, `ALTER DATABASE `+connect(t, url).Config().Database+` SET deadlock_timeout = '2s'`) // looked for once, when the cycle is there
 	n := join(t, url, 1)
 	shellConn := connect(t, url)
 	_, err := shellConn.Exec(t.Context(), `SET deadlock_timeout = '1min'`) // it is not the victim
