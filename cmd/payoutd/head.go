@@ -164,9 +164,31 @@ func (f folder) heads(log *slog.Logger) (all []noted, err error) {
 // errEmptied says that a database is empty that was not.
 var errEmptied = errors.New("restore it from a backup; to begin anew take another folder, or remove the files head-* of this one")
 
+// begun reports whether the database is in use. An empty one is another one,
+// unless the folder knows it by its name: then the error is errEmptied.
+func (i *installation) begun(ctx context.Context) (bool, error) {
+	_, begun, err := setting(ctx, i.store, settingVaultCheck)
+	if err != nil || begun {
+		return begun, err
+	}
+	all, err := i.heads(i.log)
+	if err != nil {
+		return false, err
+	}
+	moved, err := movedBatch(ctx, i.store)
+	if err != nil {
+		return false, err
+	}
+	for _, of := range all {
+		if of.batch > moved && of.database == i.db.name {
+			return false, fmt.Errorf("%s is empty, and servers on this folder had committed to it up to %s: %w", i.db.shown(), when(of.batch), errEmptied)
+		}
+	}
+	return false, nil
+}
+
 // noticeRestore compares the database with what the nodes on the folder know to
-// be in it. An empty database is another one, unless the folder knows it by its
-// name: then the error is errEmptied.
+// be in it.
 func (i *installation) noticeRestore(ctx context.Context) (payout.Restore, error) {
 	r, err := payout.ReadRestore(ctx, i.store)
 	if err != nil {
@@ -176,20 +198,13 @@ func (i *installation) noticeRestore(ctx context.Context) (payout.Restore, error
 	if err != nil {
 		return r, err
 	}
-	_, begun, err := setting(ctx, i.store, settingVaultCheck)
-	if err != nil {
-		return r, err
-	}
 	moved, err := movedBatch(ctx, i.store)
 	if err != nil {
 		return r, err
 	}
 	for _, of := range all {
-		switch {
-		case of.batch <= moved, !begun && of.database != i.db.name:
+		if of.batch <= moved {
 			continue
-		case !begun:
-			return r, fmt.Errorf("%s is empty, and servers on this folder had committed to it up to %s: %w", i.db.shown(), when(of.batch), errEmptied)
 		}
 		if r, err = payout.NoticeRestore(ctx, i.store, of.batch); err != nil {
 			return r, err

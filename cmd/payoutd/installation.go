@@ -100,18 +100,22 @@ func open(ctx context.Context, f folder, log *slog.Logger, why purpose) (_ *inst
 	if err := relocate.Moved(ctx, i.store); err != nil {
 		return nil, err
 	}
-	restored, err := i.noticeRestore(ctx)
+	begun, err := i.begun(ctx)
 	if err != nil && (why.serves || !errors.Is(err, errEmptied)) {
 		return nil, err
-	}
-	if why.serves {
-		if err := i.wentBack(restored); err != nil {
-			return nil, err
-		}
 	}
 	sealer, err := i.openKeys(ctx, why.may)
 	if err != nil {
 		return nil, err
+	}
+	if begun { // and the folder's, as its keys have shown
+		restored, err := i.noticeRestore(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := i.wentBack(restored); err != nil && why.serves {
+			return nil, err
+		}
 	}
 	if err := i.openWorld(why); err != nil {
 		return nil, err

@@ -235,25 +235,25 @@ func (e *Engine) DeclareRestore(ctx context.Context, at, until time.Time, actor 
 	}
 	now := e.now()
 	ahead := now.Sub(e.real()) // of the product's clock
-	ends := r.Last.At().Add(ahead)
+	ends, seen := r.Last.At().Add(ahead), r.Seen.At().Add(ahead)
 	for _, from := range []time.Time{ends, at} {
 		if r.From.IsZero() || !from.IsZero() && from.Before(r.From) {
 			r.From = from.UTC().Truncate(time.Microsecond)
 		}
 	}
-	r.To = now
-	if !until.IsZero() {
-		r.To = until.UTC().Truncate(time.Microsecond)
+	if r.To = until.UTC().Truncate(time.Microsecond); until.IsZero() {
+		r.To = slices.MaxFunc([]time.Time{now, ends, seen}, time.Time.Compare) // a node's clock may have been ahead
 	}
-	switch seen := r.Seen.At().Add(ahead); {
-	case r.To.After(now):
+	switch {
+	case !until.IsZero() && r.To.After(now):
 		return r, fault.New(fault.Invalid, "until: it is still to come")
 	case r.To.Before(ends):
 		return r, fault.New(fault.Invalid, "until: the database knows of later things, up to %s", ends.Format(time.RFC3339Nano))
 	case r.Seen != 0 && r.To.Before(seen):
 		return r, fault.New(fault.Invalid, "until: a server was at work later, at %s", seen.Format(time.RFC3339))
 	}
-	r.State, r.Number, r.DeclaredAt, r.DeclaredBy = RestoreAsking, e.ids.Next(), now, actor
+	r.State, r.DeclaredAt, r.DeclaredBy = RestoreAsking, now, actor
+	r.Number = max(e.ids.Next(), int64(max(r.Seen, r.Last))+1) // it accounts for what was seen
 	if err := r.write(ctx, e.store); err != nil {
 		return r, err
 	}

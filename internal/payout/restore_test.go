@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/session"
@@ -133,6 +134,10 @@ func TestRestoreFollowsTheRails(t *testing.T) {
 	}
 	if n := l.sentAll(); n != 0 {
 		t.Fatalf("%d payments were sent while rails are being asked", n)
+	}
+	told := back(&l.session(open).Payouts[0], "back-1", 10_00)
+	if _, err := l.engine.TakeReturn(t.Context(), string(instrument.KindCard), told); fault.CodeOf(err) != fault.Busy {
+		t.Errorf("a return while rails are being asked: %v, want %s", err, fault.Busy)
 	}
 	l.advance(time.Minute)
 	l.held()

@@ -33,10 +33,14 @@ type Returned struct {
 
 // TakeReturn takes a return that a rail tells of, by notification or in a
 // statement. It is taken once for each of the rail's references, however often
-// it is told. What can't be a return is fault.Invalid and leaves nothing behind.
+// it is told. What can't be a return is fault.Invalid and leaves nothing behind;
+// while the payment may be one that the database has lost it is fault.Busy.
 func (e *Engine) TakeReturn(ctx context.Context, name string, r rail.Return) (Returned, error) {
 	if err := checkReturn(r); err != nil {
 		return Returned{}, err
+	}
+	if now := e.restores.now.Load(); now != nil && (now.State == RestoreNoticed || now.State == RestoreAsking) {
+		return Returned{}, fault.New(fault.Busy, "the database was restored, and rails are being asked: what was paid is not known yet")
 	}
 	c := &returned{rail: name, told: r}
 	a, err := e.store.FindAttempt(ctx, name, r.Payment)

@@ -258,6 +258,8 @@ func (s *Store) stillThere(ctx context.Context, conn *pgx.Conn) error {
 	if last == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.answerMax) // the pool itself would wait for ever
+	defer cancel()
 	var there, recovering bool
 	var newest id.Batch
 	if err := conn.QueryRow(ctx, stillThere, last.project, last.id).Scan(&there, &newest, &recovering); err != nil {
