@@ -100,6 +100,11 @@ func open(ctx context.Context, f folder, log *slog.Logger, why purpose) (_ *inst
 	if err := relocate.Moved(ctx, i.store); err != nil {
 		return nil, err
 	}
+	if why.serves {
+		if err := i.inTime(ctx); err != nil {
+			return nil, err
+		}
+	}
 	begun, err := i.begun(ctx)
 	if err != nil && (why.serves || !errors.Is(err, errEmptied)) {
 		return nil, err
@@ -413,3 +418,30 @@ const (
 	mustExist permission = false
 	mayMake   permission = true
 )
+
+// apartMax is how far a node's clock may be from that of the server which its
+// nodes share. Leases want a second; beyond a minute somebody has set it wrong.
+const apartMax = time.Minute
+
+// inTime refuses to begin with a wrong time: a node goes by it until it ends, and
+// would take what others are at work on for left behind.
+func (i *installation) inTime(ctx context.Context) error {
+	shared, ok := i.store.(interface {
+		Clock(context.Context) (time.Time, error)
+	})
+	if !ok {
+		return nil
+	}
+	theirs, err := shared.Clock(ctx)
+	if err != nil {
+		return err
+	}
+	return apart(i.real.Now(), theirs)
+}
+
+func apart(ours, theirs time.Time) error {
+	if d := ours.Sub(theirs); d.Abs() > apartMax {
+		return fmt.Errorf("the clock of this machine is %s away from the database server's: set the wrong one right, and start again", d.Round(time.Second))
+	}
+	return nil
+}

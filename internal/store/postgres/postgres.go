@@ -240,6 +240,17 @@ func (s *Store) checkDurability(ctx context.Context, params map[string]string) e
 	return nil
 }
 
+// Clock is the server's time.
+func (s *Store) Clock(ctx context.Context) (now time.Time, err error) {
+	err = s.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now)
+	})
+	if err != nil {
+		return now, failed(err, "read the clock of %s", s.name)
+	}
+	return now, nil
+}
+
 // Close waits for the calls under way and closes the connections. Calls that come later fail with fault.Busy.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
