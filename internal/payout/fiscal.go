@@ -224,6 +224,16 @@ func (w *taskWorker) receipt(ctx context.Context, with errand, p *session.Payout
 			return ctx.Err()
 		}
 		made, err := accepted(p, answer, err)
+		if err == nil && answer.Refused != "" {
+			// What was counted once as registered is: a node has died before it was
+			// written to the payout, and the service now denies it.
+			if made.ID, err = w.registered(ctx, p); err != nil {
+				return err
+			}
+			if made.ID != "" {
+				answer.Refused = ""
+			}
+		}
 		switch {
 		case err != nil:
 			w.log.Warn("income not registered yet", "payout", p.ID, "attempt", with.task.Attempt, "error", err)
@@ -256,6 +266,18 @@ func (w *taskWorker) receipt(ctx context.Context, with errand, p *session.Payout
 		return w.report(ctx, &receipted{errand: with, event: session.Annul})
 	}
 	return w.report(ctx, &receipted{errand: with})
+}
+
+// registered is the receipt that the yearly limit has of a payout; "" for none.
+func (w *taskWorker) registered(ctx context.Context, p *session.Payout) (string, error) {
+	day := dayOf(p.Receipt.EarnedAt)
+	counted, err := w.store.Reservations(ctx, day, day.AddDate(0, 0, 1))
+	for _, r := range counted {
+		if r.Payout == p.ID && r.State == store.ReservationRegistered {
+			return r.Receipt, err
+		}
+	}
+	return "", err
 }
 
 // registration asks for the receipt of a payout: always the same, so that asking

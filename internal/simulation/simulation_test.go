@@ -42,10 +42,13 @@ var seedsKept = map[uint64]struct {
 	plain bool
 	why   string
 }{
-	124: {true, "two nodes make the first attempt of a webhook, and the later one is written down first"},
-	185: {true, "a node is told to stop before it has come up"},
-	193: {true, "a repeated request overtakes the one that it repeats"},
-	167: {false, "a receipt is registered while its day is being compared"},
+	124:  {true, "two nodes make the first attempt of a webhook, and the later one is written down first"},
+	185:  {true, "a node is told to stop before it has come up"},
+	193:  {true, "a repeated request overtakes the one that it repeats"},
+	167:  {false, "a receipt is registered while its day is being compared"},
+	1032: {false, "the tax service denies a receipt that was counted before its node died"},
+	1476: {false, "the same, of a payout that fails"},
+	2595: {false, "the same, and the partner gives the receipt up"},
 }
 
 func TestKeptSeeds(t *testing.T) {
