@@ -16,6 +16,7 @@ type ArchiveRequest struct {
 	OlderThan time.Duration `json:"older_than"` // nanoseconds
 	Trial     bool          `json:"trial,omitempty"`
 	DryRun    bool          `json:"dry_run,omitempty"`
+	Rest      float64       `json:"rest"`  // times as long as it worked
 	Actor     string        `json:"actor"` // set by the client, as in the next one
 }
 
@@ -29,7 +30,7 @@ func (d *desk) archive(ctx context.Context, in ArchiveRequest) (payout.Archiving
 	if !filepath.IsAbs(in.Folder) && !in.DryRun {
 		return payout.Archiving{}, fault.New(fault.Invalid, "folder: want an absolute path")
 	}
-	o := payout.ArchiveOptions{Folder: in.Folder, OlderThan: in.OlderThan, Trial: in.Trial, DryRun: in.DryRun}
+	o := payout.ArchiveOptions{Folder: in.Folder, OlderThan: in.OlderThan, Trial: in.Trial, DryRun: in.DryRun, Rest: in.Rest}
 	if !in.DryRun { // written down before, because it may be interrupted
 		if err := d.engine.Record(ctx, "", in.Actor, "archive", "", fmt.Sprintf("older than %s, to %s", in.OlderThan, in.Folder)); err != nil {
 			return payout.Archiving{}, err

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
@@ -27,9 +29,11 @@ const (
 	// must be.
 	archiveAfterReturns = 30 * 24 * time.Hour
 
-	archiveLooks = 500    // sessions looked at in one read
-	archiveTakes = 100    // sessions taken out in one transaction: few, so that nobody waits for it
+	archiveLooks = 50     // sessions looked at in one read: few, because a rest comes only behind them
+	archiveTakes = 20     // sessions taken out in one transaction: few, because SQLite has nobody else write meanwhile
 	archiveFile  = 10_000 // sessions in one file, at most
+
+	archiveRestMax = 100
 )
 
 // ArchiveOptions say what is archived.
@@ -39,13 +43,16 @@ type ArchiveOptions struct {
 	// Trial lets OlderThan be shorter than is safe, as it may be in a sandbox.
 	Trial  bool
 	DryRun bool // only counts
+	// Rest is how many times as long as each piece of work took it rests behind
+	// it, up to 100; 0 is for a database that serves nobody.
+	Rest float64
 }
 
 // Archiving is what was archived, or would be.
 type Archiving struct {
 	Before   time.Time      `json:"before"`   // when what is archived had ended
 	Sessions int            `json:"sessions"` // taken out
-	Payouts  int            `json:"payouts"`
+	Payouts  int            `json:"payouts"`  // written, as the next two
 	Events   int            `json:"events"`
 	Bytes    int64          `json:"bytes"` // of records, before they are compressed
 	Files    []ArchivedFile `json:"files"`
@@ -72,7 +79,7 @@ type ArchivedFile struct {
 // first of its sessions is removed, so that at any moment a session is in the
 // database or in a file, or in both. One that was interrupted is begun anew: it
 // writes what is left to another file. fault.Invalid if OlderThan is shorter than
-// is safe.
+// is safe, or Rest out of its range.
 //
 // What stays of a session is a store.Archived, beside its entries, its attempts,
 // its reservations and the idempotency keys.
@@ -86,7 +93,7 @@ func (e *Engine) Archive(ctx context.Context, o ArchiveOptions) (Archiving, erro
 	if err != nil {
 		return Archiving{}, err
 	}
-	if err := e.archiveAge(o, projects); err != nil {
+	if err := e.mayArchive(o, projects); err != nil {
 		return Archiving{}, err
 	}
 	if folder, err := os.Stat(o.Folder); !o.DryRun && (err != nil || !folder.IsDir()) {
@@ -106,8 +113,9 @@ func (e *Engine) Archive(ctx context.Context, o ArchiveOptions) (Archiving, erro
 	return a.done, err
 }
 
-// archiveAge refuses an age at which something may still be to come.
-func (e *Engine) archiveAge(o ArchiveOptions, projects []partner.Project) error {
+// mayArchive refuses an age at which something may still be to come, and a rest
+// that is none.
+func (e *Engine) mayArchive(o ArchiveOptions, projects []partner.Project) error {
 	least := archiveAgeMin
 	for i := range projects {
 		least = max(least, time.Duration(projects[i].ReturnWindow)+archiveAfterReturns)
@@ -117,6 +125,8 @@ func (e *Engine) archiveAge(o ArchiveOptions, projects []partner.Project) error 
 		return fault.New(fault.Invalid, "older than: must be above zero")
 	case o.OlderThan < least && !o.Trial && !e.sandbox:
 		return fault.New(fault.Invalid, "older than: at least %d days, until when money may come back and receipts be cancelled", int(least.Hours()/24))
+	case math.IsNaN(o.Rest) || o.Rest < 0 || o.Rest > archiveRestMax:
+		return fault.New(fault.Invalid, "rest: want 0 to %d", archiveRestMax)
 	}
 	return nil
 }
@@ -169,6 +179,9 @@ func (a *archiver) project(ctx context.Context, p id.Project) (err error) {
 				return err
 			}
 		}
+		if err := a.rest(ctx, began); err != nil {
+			return err
+		}
 		if len(a.leaving) >= archiveFile || last == 0 {
 			if err := a.takeOut(ctx, p); err != nil {
 				return err
@@ -178,19 +191,17 @@ func (a *archiver) project(ctx context.Context, p id.Project) (err error) {
 			return nil
 		}
 		after = last
-		if err := a.rest(ctx, began); err != nil {
-			return err
-		}
 	}
 }
 
-// rest waits as long as the last piece of work took, so that half the time at
-// most is spent on it.
+// rest waits in proportion to the piece of work that began then. What others do
+// makes that longer, and the rest with it.
 func (a *archiver) rest(ctx context.Context, began time.Time) error {
+	worked := a.real().Sub(began)
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(a.real().Sub(began)):
+	case <-time.After(time.Duration(float64(worked) * a.options.Rest)):
 		return nil
 	}
 }
@@ -249,8 +260,11 @@ func overAt(d *store.Dossier) (at time.Time, over bool) {
 // write adds a session to the file, and counts it.
 func (a *archiver) write(p id.Project, d *store.Dossier) (err error) {
 	s := d.Session
+	a.done.Payouts += len(s.Payouts)
+	a.done.Events += len(d.Events)
+	a.done.Bytes += int64(len(d.Record))
 	if a.options.DryRun {
-		a.count(d)
+		a.done.Sessions++
 		return nil
 	}
 	if a.file == nil {
@@ -280,15 +294,7 @@ func (a *archiver) write(p id.Project, d *store.Dossier) (err error) {
 		}
 	}
 	a.leaving = append(a.leaving, of)
-	a.count(d)
 	return nil
-}
-
-func (a *archiver) count(d *store.Dossier) {
-	a.done.Sessions++
-	a.done.Payouts += len(d.Session.Payouts)
-	a.done.Events += len(d.Events)
-	a.done.Bytes += int64(len(d.Record))
 }
 
 // taxed is a payout with a receipt in the file, of the session at an index.
@@ -302,6 +308,7 @@ func (a *archiver) takeOut(ctx context.Context, p id.Project) error {
 	if a.file == nil {
 		return nil
 	}
+	began := a.real()
 	if err := a.reserved(ctx); err != nil {
 		return err
 	}
@@ -321,19 +328,18 @@ func (a *archiver) takeOut(ctx context.Context, p id.Project) error {
 		Name: filepath.Base(file.path), Project: p, Sessions: len(leaving), Bytes: bytes, Print: fmt.Sprintf("%x", print),
 	})
 	a.log.Info("archive written", "file", file.path, "project", p, "sessions", len(leaving), "bytes", bytes)
-	for len(leaving) > 0 {
-		n := min(len(leaving), archiveTakes)
+	if err := a.rest(ctx, began); err != nil {
+		return err
+	}
+	for some := range slices.Chunk(leaving, archiveTakes) {
 		began := a.real()
-		left, err := a.store.TakeOut(ctx, p, leaving[:n])
+		left, err := a.store.TakeOut(ctx, p, some)
 		if err != nil {
-			a.done.Sessions -= len(leaving) // they are in the file and in the database
 			return err
 		}
-		a.done.Sessions -= len(left)
+		a.done.Sessions += len(some) - len(left)
 		a.done.Changed += len(left)
-		leaving = leaving[n:]
 		if err := a.rest(ctx, began); err != nil {
-			a.done.Sessions -= len(leaving)
 			return err
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/payoutd/payoutd/instrument"
@@ -448,7 +451,7 @@ func (l *lab) archivedReference(s id.Session) string {
 	return a.Payouts[0].ID.String()
 }
 
-func TestArchiveAge(t *testing.T) {
+func TestMayArchive(t *testing.T) {
 	l := newLab(t)
 	window := partner.Duration(365 * 24 * time.Hour)
 	for _, c := range []struct {
@@ -464,14 +467,93 @@ func TestArchiveAge(t *testing.T) {
 		{"none", ArchiveOptions{Trial: true}, 0, fault.Invalid},
 		{"shorter than a window of returns", ArchiveOptions{OlderThan: 380 * 24 * time.Hour}, window, fault.Invalid},
 		{"longer than it", ArchiveOptions{OlderThan: ArchiveAge}, window, ""},
+		{"longest rest", ArchiveOptions{OlderThan: ArchiveAge, Rest: archiveRestMax}, 0, ""},
+		{"too long a rest", ArchiveOptions{OlderThan: ArchiveAge, Rest: archiveRestMax + 1}, 0, fault.Invalid},
+		{"a rest below none", ArchiveOptions{OlderThan: ArchiveAge, Rest: -1}, 0, fault.Invalid},
+		{"no number", ArchiveOptions{OlderThan: ArchiveAge, Rest: math.NaN()}, 0, fault.Invalid},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p, _ := l.engine.Caller(l.project)
 			change := *p.Project
 			change.ReturnWindow = c.window
-			err := l.engine.archiveAge(c.o, []partner.Project{change})
+			err := l.engine.mayArchive(c.o, []partner.Project{change})
 			if c.want == "" && err != nil || c.want != "" && fault.CodeOf(err) != c.want {
 				t.Errorf("error %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// paced is a store in which each piece of the archive's work takes its time.
+type paced struct {
+	store.Store
+	left   int // cancelled sessions that it has
+	pieces []piece
+}
+
+// piece is a piece of work: how many sessions it was about, and when.
+type piece struct {
+	sessions   int
+	began, end time.Time
+}
+
+func (p *paced) work(sessions int, takes time.Duration) {
+	began := time.Now()
+	time.Sleep(takes)
+	p.pieces = append(p.pieces, piece{sessions, began, time.Now()})
+}
+
+func (p *paced) Projects(context.Context) ([]partner.Project, error) {
+	return []partner.Project{{ID: "acme"}}, nil
+}
+
+func (p *paced) Snapshot(context.Context, func(store.Snapshot) error) error { return nil }
+
+func (p *paced) Aged(_ context.Context, of id.Project, after id.Session, _ time.Time, limit int) (aged []store.Dossier, last id.Session, err error) {
+	for n := min(limit, p.left); n > 0; n-- {
+		after++
+		aged, last = append(aged, store.Dossier{Session: &session.Session{Project: of, ID: after, State: session.Cancelled}}), after
+	}
+	p.left -= len(aged)
+	p.work(len(aged), 20*time.Millisecond)
+	return aged, last, nil
+}
+
+func (p *paced) AddArchive(context.Context, store.Archive) error {
+	p.work(0, 10*time.Millisecond)
+	return nil
+}
+
+func (p *paced) TakeOut(_ context.Context, _ id.Project, sessions []store.Leaving) ([]id.Session, error) {
+	p.work(len(sessions), 30*time.Millisecond)
+	return nil, nil
+}
+
+// It rests behind each piece of work, of which none is long.
+func TestArchiveRests(t *testing.T) {
+	for _, rest := range []float64{0, 0.5, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			p := &paced{left: 120}
+			e := &Engine{store: p, now: time.Now, real: time.Now, ids: id.NewGenerator(time.Now), log: slog.New(slog.DiscardHandler)}
+			began := time.Now()
+			done, err := e.Archive(t.Context(), ArchiveOptions{Folder: t.TempDir(), OlderThan: ArchiveAge, Rest: rest})
+			if err != nil || done.Sessions != 120 {
+				t.Fatalf("%+v, error %v", done, err)
+			}
+			var worked, since time.Duration
+			for i, of := range p.pieces {
+				if of.sessions > archiveLooks {
+					t.Errorf("a piece of %d sessions", of.sessions)
+				}
+				if i > 0 && of.began.Sub(p.pieces[i-1].end) != since {
+					t.Errorf("%s between pieces %d and %d, want %s", of.began.Sub(p.pieces[i-1].end), i, i+1, since)
+				}
+				took := of.end.Sub(of.began)
+				worked += took
+				since = time.Duration(float64(took) * rest)
+			}
+			if took := time.Since(began); len(p.pieces) != 11 || took != worked+time.Duration(float64(worked)*rest) {
+				t.Errorf("%d pieces of %s in %s", len(p.pieces), worked, took)
 			}
 		})
 	}
