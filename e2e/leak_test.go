@@ -404,8 +404,8 @@ var (
 	sessionForm = regexp.MustCompile(`ps_[0-9]+`)
 )
 
-// sealed checks the vault's table by itself: it has the cards, and no part of a
-// number.
+// sealed checks the vault's table by itself: it has the cards of what has not
+// ended, and no part of a number.
 func sealed(t *testing.T, database string, s *search) {
 	t.Helper()
 	db, err := sql.Open("sqlite", database)
@@ -434,7 +434,8 @@ func sealed(t *testing.T, database string, s *search) {
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if want := 2 * len(payable); cards < want {
+	const want = 3 // two payouts await confirmation, and one was not started
+	if cards < want {
 		t.Errorf("the vault has %d cards, want %d at least: is this the table?", cards, want)
 	}
 }

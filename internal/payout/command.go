@@ -98,6 +98,9 @@ func (t *tx) begin(s *session.Session, number id.Payout, c Call, d session.Detai
 	if s.State != session.Created || len(s.Payouts) > 0 {
 		return fault.New(fault.WrongState, "session %s has been started or cancelled", s.ID)
 	}
+	if alone := d.Fiscal != nil && d.Fiscal.Alone; d.Instrument == nil && !alone && len(needed(s)) > 0 && t.now.Sub(s.CreatedAt) >= draftLife {
+		return fault.New(fault.Invalid, "session_id: the card that session %s was created with is no longer kept; name it again", s.ID)
+	}
 	if err := t.start(s, number, c, d.Over(s.Draft)); err != nil {
 		return err
 	}

@@ -208,6 +208,9 @@ func (e *Engine) handOver(b *batch) {
 	for _, c := range b.changes.Cards {
 		e.cards.put(c)
 	}
+	for _, k := range b.changes.CardsDone {
+		e.cards.drop(k)
+	}
 	for i := range b.changes.Tasks {
 		task := &b.changes.Tasks[i]
 		if task.Owner == e.node {

@@ -310,7 +310,10 @@ func (l *lab) call() Call {
 	return Call{Project: c.Project, Version: 2}
 }
 
-const cardNumber = "2200000000001317"
+const (
+	cardNumber = "2200000000001317"
+	otherCard  = "5555555555554444"
+)
 
 // cardBody is a request for a payout of so many kopecks to a card.
 func cardBody(minor int64) string {

@@ -2,6 +2,7 @@ package payout
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -174,7 +175,17 @@ func (m *model) command(rt *rapid.T) command {
 	switch kind {
 	case "start":
 		payout := id.Payout(e.ids.Next())
-		return ask(false, func(t *tx, s *session.Session) error { return t.begin(s, payout, c, session.Details{}) })
+		r := m.parse(wire.OpStart, fmt.Sprintf(`{"session_id":%q%s`, k.Session, rapid.SampledFrom([]string{
+			"}", "," + cardBody(100)[1:], "," + accountBody("40817810500000012345", 100)[1:],
+		}).Draw(rt, "other details")))
+		card, err := e.sealed(context.Background(), c, &r)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		return ask(false, func(t *tx, s *session.Session) error {
+			t.seal(card)
+			return t.begin(s, payout, c, r.Details)
+		})
 	case "confirm":
 		return ask(false, func(t *tx, s *session.Session) error { _, err := t.confirm(s, c, informed(s)); return err })
 	case "cancel":
@@ -231,6 +242,9 @@ func (m *model) invariants(rt *rapid.T) {
 	}
 	if !r.Clean() {
 		rt.Fatalf("the books are not clean: %q", r.Problems)
+	}
+	if lost, spare := m.numbers(); len(lost)+len(spare) > 0 {
+		rt.Fatalf("sealed numbers %v are missing, and %v have nobody that needs them", lost, spare)
 	}
 	for _, n := range m.sessions {
 		s, err := m.store.Session(m.Context(), m.key(n))

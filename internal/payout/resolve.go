@@ -121,7 +121,7 @@ func (e *Engine) impossible(ctx context.Context, project id.Project, p *session.
 	case card == nil:
 		return nil, nil
 	default:
-		_, err := e.card(ctx, cardKey{project, card.Sealed})
+		_, err := e.card(ctx, store.CardKey{Project: project, Card: card.Sealed})
 		if fault.CodeOf(err) == fault.NotFound {
 			return fault.New(fault.Internal, "the card of the payout is missing"), nil
 		}

@@ -15,7 +15,6 @@ import (
 // Whoever exchanges what is sealed in two rows sends nobody's money elsewhere:
 // a check finds both payouts, and no rail gets a number for either.
 func TestSwappedRowsDoNotOpen(t *testing.T) {
-	const otherCard = "5555555555554444"
 	byToken := func(kind vault.Kind) func(*lab) [2]string {
 		return func(l *lab) (bodies [2]string) {
 			project := l.call().Project

@@ -362,6 +362,7 @@ func (t *tx) accept() {
 	b, c := t.batch, &t.batch.changes
 	for _, s := range t.own.Sessions {
 		k := store.SessionKey{Project: s.Project, Session: s.ID}
+		c.CardsDone = append(c.CardsDone, t.spare(b.rows.Sessions[k], s)...)
 		b.rows.Sessions[k] = s
 		if i, ok := b.sessions[k]; ok {
 			c.Sessions[i] = s
@@ -431,6 +432,7 @@ func (t *tx) accept() {
 	c.Entries = append(c.Entries, t.own.Entries...)
 	c.Attempts = append(c.Attempts, t.own.Attempts...)
 	c.Cards = append(c.Cards, t.own.Cards...)
+	c.CardsDone = append(c.CardsDone, t.own.CardsDone...)
 	c.Deliveries = append(c.Deliveries, t.own.Deliveries...)
 	c.Alarms = append(c.Alarms, t.own.Alarms...)
 }

@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -60,6 +61,34 @@ func (w *world) check() {
 		w.office.within(accepted)
 	}
 	w.checkAlarms()
+	w.checkNumbers()
+}
+
+// checkNumbers sees that the numbers are sealed that drafts and payouts which
+// have not ended name, and no others.
+func (w *world) checkNumbers() {
+	left := maps.Clone(w.store.cards)
+	for k, row := range w.store.sessions {
+		needs := func(i *instrument.Instrument, what string) {
+			if i == nil || i.Card == nil || i.Card.Sealed == 0 {
+				return
+			}
+			number := store.CardKey{Project: k.Project, Card: i.Card.Sealed}
+			if _, there := w.store.cards[number]; !there {
+				w.breaks("numbers", "the card of %s is missing, which is %s", w.label(k), what)
+			}
+			delete(left, number)
+		}
+		needs(row.Draft.Instrument, "created")
+		for n := range row.Payouts {
+			if p := &row.Payouts[n]; !p.State.Final() {
+				needs(p.Details.Instrument, string(p.State))
+			}
+		}
+	}
+	if len(left) > 0 {
+		w.breaks("numbers", "%d numbers are sealed that nobody needs", len(left))
+	}
 }
 
 // checkWhole sees that a session of several payouts holds the money of all that

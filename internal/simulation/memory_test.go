@@ -330,7 +330,9 @@ func (w *writing) changes(c *store.Changes) error {
 	}
 	return cmp.Or(
 		each(c.Keys, w.key), each(c.Sessions, w.session), each(c.Books, w.book), each(c.Accounts, w.account), each(c.Entries, w.entry),
-		each(c.Attempts, w.attempt), each(c.Cards, w.card), each(c.Events, w.event), each(c.Deliveries, w.delivery),
+		each(c.Attempts, w.attempt), each(c.Cards, w.card),
+		each(c.CardsDone, func(k store.CardKey) error { drop(w, w.cards, k); return nil }),
+		each(c.Events, w.event), each(c.Deliveries, w.delivery),
 		each(c.TasksDone, func(k store.TaskKey) error { drop(w, w.tasks, k); return nil }),
 		each(c.Tasks, w.task), each(c.Alarms, w.alarm), each(c.Items, w.item), each(c.Public, w.publicToken), each(c.NPD, w.npdRequest),
 		each(c.Acts, w.act), each(c.Statements, w.statement), each(c.Lines, w.line), each(c.Differences, w.difference),

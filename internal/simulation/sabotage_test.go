@@ -40,6 +40,7 @@ var sabotages = []struct {
 	{"isolation", "confirms anything", []string{"consent"}, 9},
 	{"loss", "reservation kept", []string{"books", "limit"}, 3},
 	{"loss", "unknown receipts passed over", []string{"receipt"}, 98},
+	{"loss", "number kept", []string{"numbers"}, 3},
 	{"loss", "second line passes", []string{"statement"}, 9},
 }
 

@@ -414,6 +414,7 @@ type Changes struct {
 	Entries    []ledger.Entry    // new
 	Attempts   []Attempt         // new or changed
 	Cards      []vault.Sealed    // new
+	CardsDone  []CardKey         // to be removed after Cards are written; one that is not there is no error
 	Events     []webhook.Event   // new or changed; only the state of a delivery changes
 	Deliveries []webhook.Attempt // new
 	Tasks      []Task            // new or changed, by key
@@ -440,8 +441,8 @@ type Changes struct {
 
 // Empty reports whether there is nothing to write.
 func (c *Changes) Empty() bool {
-	return len(c.Keys)+len(c.Sessions)+len(c.Books)+len(c.Accounts)+len(c.Entries)+len(c.Attempts)+len(c.Cards)+len(c.Events)+
-		len(c.Deliveries)+len(c.Tasks)+len(c.TasksDone)+len(c.Alarms)+len(c.Items)+len(c.Public)+len(c.NPD)+len(c.Acts)+
+	return len(c.Keys)+len(c.Sessions)+len(c.Books)+len(c.Accounts)+len(c.Entries)+len(c.Attempts)+len(c.Cards)+len(c.CardsDone)+
+		len(c.Events)+len(c.Deliveries)+len(c.Tasks)+len(c.TasksDone)+len(c.Alarms)+len(c.Items)+len(c.Public)+len(c.NPD)+len(c.Acts)+
 		len(c.Statements)+len(c.Lines)+len(c.Differences)+len(c.Incomes)+len(c.Reservations) == 0
 }
 

@@ -157,7 +157,7 @@ func (t *transaction) write(ctx context.Context, c *store.Changes) error {
 	writeKeys(b, c.Keys)
 	writeEntries(b, c.Entries)
 	writeAttempts(b, c.Attempts)
-	writeCards(b, c.Cards)
+	writeCards(b, c.Cards, c.CardsDone)
 	t.writeEvents(b, c.Events)
 	writeDeliveries(b, c.Deliveries)
 	writeTasks(b, c.TasksDone, c.Tasks)
@@ -270,6 +270,8 @@ func home(c *store.Changes) id.Project {
 		return c.Attempts[0].Project
 	case len(c.Cards) > 0:
 		return c.Cards[0].Project
+	case len(c.CardsDone) > 0:
+		return c.CardsDone[0].Project
 	case len(c.Events) > 0:
 		return c.Events[0].Project
 	case len(c.Deliveries) > 0:
@@ -572,17 +574,25 @@ func writeAttempts(b *pgx.Batch, attempts []store.Attempt) {
 	)
 }
 
-func writeCards(b *pgx.Batch, cards []vault.Sealed) {
-	if len(cards) == 0 {
-		return
+func writeCards(b *pgx.Batch, cards []vault.Sealed, done []store.CardKey) {
+	if len(cards) > 0 {
+		b.Queue(insertCards,
+			column(cards, func(c vault.Sealed) string { return text(c.Project) }),
+			column(cards, func(c vault.Sealed) int64 { return int64(c.ID) }),
+			column(cards, func(c vault.Sealed) []byte { return codec.Blob(c.Ciphertext) }),
+			column(cards, func(c vault.Sealed) []byte { return codec.Blob(c.Fingerprint) }),
+			column(cards, func(c vault.Sealed) int64 { return codec.Micros(c.CreatedAt) }),
+		)
 	}
-	b.Queue(insertCards,
-		column(cards, func(c vault.Sealed) string { return text(c.Project) }),
-		column(cards, func(c vault.Sealed) int64 { return int64(c.ID) }),
-		column(cards, func(c vault.Sealed) []byte { return codec.Blob(c.Ciphertext) }),
-		column(cards, func(c vault.Sealed) []byte { return codec.Blob(c.Fingerprint) }),
-		column(cards, func(c vault.Sealed) int64 { return codec.Micros(c.CreatedAt) }),
-	)
+	if len(done) > 0 {
+		done = slices.SortedFunc(slices.Values(done), func(a, b store.CardKey) int {
+			return cmp.Or(cmp.Compare(a.Project, b.Project), cmp.Compare(a.Card, b.Card))
+		})
+		b.Queue(deleteCards,
+			column(done, func(c store.CardKey) string { return text(c.Project) }),
+			column(done, func(c store.CardKey) int64 { return int64(c.Card) }),
+		)
+	}
 }
 
 func (t *transaction) writeEvents(b *pgx.Batch, events []webhook.Event) {

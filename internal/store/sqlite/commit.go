@@ -109,6 +109,7 @@ func (w *writer) write(c *store.Changes) error {
 		func() error { return w.writeClearing(c.Entries) },
 		each(c.Attempts, w.writeAttempt),
 		each(c.Cards, w.writeCard),
+		each(c.CardsDone, w.deleteCard),
 		each(c.Events, w.writeEvent),
 		each(c.Deliveries, w.writeDelivery),
 		each(c.TasksDone, w.deleteTask),
@@ -309,11 +310,21 @@ func (w *writer) writeAttempt(a store.Attempt) error {
 	return nil
 }
 
-const insertCard = `INSERT INTO cards (project, id, ciphertext, fingerprint, created_at) VALUES (?, ?, ?, ?, ?)`
+const (
+	insertCard = `INSERT INTO cards (project, id, ciphertext, fingerprint, created_at) VALUES (?, ?, ?, ?, ?)`
+	deleteCard = `DELETE FROM cards WHERE project = ? AND id = ?`
+)
 
 func (w *writer) writeCard(c vault.Sealed) error {
 	if _, err := w.exec(insertCard, codec.CardRow(c)...); err != nil {
 		return failed(err, "write a sealed card of %s", c.Project)
+	}
+	return nil
+}
+
+func (w *writer) deleteCard(c store.CardKey) error {
+	if _, err := w.exec(deleteCard, c.Project, c.Card); err != nil {
+		return failed(err, "remove a sealed card of %s", c.Project)
 	}
 	return nil
 }

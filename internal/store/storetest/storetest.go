@@ -95,6 +95,7 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"PublicTokens", publicTokens},
 		{"OneUseOfAPublicToken", oneUseOfAPublicToken},
 		{"Resealing", resealing},
+		{"CardsGo", cardsGo},
 		{"Wiping", wiping},
 		{"NPDRequests", npdRequests},
 		{"NPDRequestsEnd", npdRequestsEnd},

@@ -240,6 +240,37 @@ func resealing(b *bed) {
 	}
 }
 
+// cardsGo removes sealed numbers with the batch that has no need of them: those
+// that it has just written too, and none where it is refused.
+func cardsGo(b *bed) {
+	b.project("p", 0)
+	b.project("q", 0)
+	card := func(p id.Project, number id.Card) vault.Sealed {
+		return vault.Sealed{Project: p, ID: number, Ciphertext: []byte{byte(number)}, Fingerprint: []byte{1}, CreatedAt: noon}
+	}
+	keyOf := func(c vault.Sealed) store.CardKey { return store.CardKey{Project: c.Project, Card: c.ID} }
+	first, other, stays, late := card("p", 1), card("q", 1), card("p", 2), card("p", 3)
+	b.write(func(c *store.Changes) { c.Cards = append(c.Cards, first, other, stays) })
+
+	err := b.try(store.Reads{}, func(_ *store.Rows, c *store.Changes) error {
+		c.Cards, c.CardsDone = append(c.Cards, stays), append(c.CardsDone, keyOf(first))
+		return nil
+	})
+	b.refused(err, fault.Internal, "a number that is sealed already")
+	seen, _ := b.walk()
+	same(b, "cards after a refusal", seen, []vault.Sealed{first, stays, other})
+
+	b.write(func(c *store.Changes) {
+		c.Cards, c.CardsDone = append(c.Cards, late), append(c.CardsDone, keyOf(late), keyOf(first), keyOf(first), store.CardKey{Project: "p", Card: 9})
+	})
+	seen, _ = b.walk()
+	same(b, "cards", seen, []vault.Sealed{stays, other})
+
+	b.write(func(c *store.Changes) { c.CardsDone = append(c.CardsDone, keyOf(other)) }) // and nothing else
+	seen, _ = b.walk()
+	same(b, "cards at the end", seen, []vault.Sealed{stays})
+}
+
 // walk reads all rows in pages of two.
 func (b *bed) walk() (cards []vault.Sealed, items []vault.Item) {
 	b.Helper()
