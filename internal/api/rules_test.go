@@ -58,6 +58,7 @@ func (t trial) stranger() string { return cmp.Or(t.project, "birch") }
 const (
 	readOnly   = "reads only what is the project's own, and takes no name of it"
 	whoever    = "asks the tax service about a person by the number that the person has given"
+	strangers  = "takes a person with whom the project has nothing to do for one who is not linked"
 	namedLater = "keeps the number of an account that is looked for when the payout is started"
 	givesNew   = "makes a new token of what stands in the request"
 )
@@ -109,10 +110,10 @@ var trials = map[string]trial{
 		bodies: []string{`{"tax_reference":"771310005300","last_name":"Orlov","first_name":"Pavel","phone":"79990001310"}`}, alone: whoever, project: "elm",
 	},
 	"npd/request/status":                  {bodies: []string{`{"request_id":"{request}"}`}, project: "elm"},
-	"npd/notifications/count":             {bodies: []string{`{"tax_references":["771310005942"]}`}, alone: whoever, project: "elm"},
-	"npd/notifications/read":              {bodies: []string{`{"tax_references":["771310005942"]}`}, alone: whoever, project: "elm"},
-	"npd/notifications/mark_as_delivered": {bodies: []string{notices}, alone: whoever, project: "elm"},
-	"npd/notifications/update":            {bodies: []string{notices}, alone: whoever, project: "elm"},
+	"npd/notifications/count":             {bodies: []string{`{"tax_references":["771310005942"]}`}, alone: strangers, project: "elm"},
+	"npd/notifications/read":              {bodies: []string{`{"tax_references":["771310005942"]}`}, alone: strangers, project: "elm"},
+	"npd/notifications/mark_as_delivered": {bodies: []string{notices}, alone: strangers, project: "elm"},
+	"npd/notifications/update":            {bodies: []string{notices}, alone: strangers, project: "elm"},
 	"session/start/payout/fiscalization": {
 		bodies: []string{payTo(`"session_id":"{created}",`+taxed, byAccount)}, twice: fault.KeyExists, again: fault.WrongState, project: "elm",
 	},

@@ -231,7 +231,7 @@ func (w *taskWorker) receipt(ctx context.Context, with errand, p *session.Payout
 				return err
 			}
 			if made.ID != "" {
-				answer.Refused = ""
+				answer.Refused, made.INN = "", p.Details.Fiscal.INN
 			}
 		}
 		switch {

@@ -59,9 +59,9 @@ func (e *Engine) LinkState(ctx context.Context, t vault.Token) (tax.LinkState, e
 	case a.Refused != "":
 		return "", refusal(a)
 	case a.Link == tax.LinkConfirmed:
-		return a.Link, e.UseWidget(ctx, t, WidgetSelfEmployed)
+		_, err = e.do(ctx, &use{key: store.PublicKey{Project: p.Project, Lookup: p.Lookup}, widget: WidgetSelfEmployed, linked: a.INN})
 	}
-	return a.Link, nil
+	return a.Link, err
 }
 
 // linkable is a public token that links somebody.

@@ -3,6 +3,8 @@ package payout
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
@@ -111,20 +113,80 @@ func (e *Engine) askFor(ctx context.Context, asked store.NPDRequest) tax.Message
 }
 
 // NPDNotices asks about notifications and waits for the answer: fault.TaxFailed
-// if none comes in time. It takes no notice of an idempotency key.
+// if none comes in time. A person with whom the project has nothing to do is to
+// it as one who is not linked: the service is not asked about them. It takes no
+// notice of an idempotency key.
 func (e *Engine) NPDNotices(ctx context.Context, c Call, r wire.Request) (Answer, error) {
 	if err := e.taxed(c.Project); err != nil {
 		return Answer{}, err
 	}
-	a, err := e.askTax(ctx, noticeTimeout, r.Question)
-	switch {
-	case err != nil:
+	q := r.Question
+	found := &acquainted{project: c.Project.ID, inns: slices.AppendSeq(slices.Clone(q.INNs), maps.Keys(q.Delivered))}
+	if _, err := e.do(ctx, found); err != nil {
 		return Answer{}, err
-	case a.Refused != "":
-		return Answer{}, refusal(a)
 	}
-	return Answer{Body: wire.Notices(r.Question.Kind, a)}, nil
+	q.INNs = slices.DeleteFunc(slices.Clone(q.INNs), found.stranger)
+	q.Delivered = maps.Clone(q.Delivered)
+	maps.DeleteFunc(q.Delivered, func(inn string, _ []string) bool { return found.stranger(inn) })
+	var told tax.Answer
+	if len(q.INNs)+len(q.Delivered) > 0 {
+		var err error
+		switch told, err = e.askTax(ctx, noticeTimeout, q); {
+		case err != nil:
+			return Answer{}, err
+		case told.Refused != "":
+			return Answer{}, refusal(told)
+		}
+	}
+	var all tax.Answer
+	for _, inn := range r.Question.INNs {
+		n := tax.Notices{INN: inn}
+		if at := slices.IndexFunc(told.Notices, func(n tax.Notices) bool { return n.INN == inn }); at >= 0 && !found.stranger(inn) {
+			n = told.Notices[at]
+		}
+		all.Notices = append(all.Notices, n)
+	}
+	return Answer{Body: wire.Notices(q.Kind, all)}, nil
 }
+
+// acquaintance is the key of a project that has to do with a person: the person
+// was linked by a widget of the project, or an income that it paid is registered.
+// That the person is linked to us, perhaps by another project, is not enough.
+func acquaintance(p id.Project, inn string) store.KeyRef {
+	return store.KeyRef{Project: p, Scope: store.ScopePerson, Key: inn}
+}
+
+// acquaint writes down that a project has to do with a person; the command has
+// named the key.
+func (t *tx) acquaint(p id.Project, inn string) {
+	k := acquaintance(p, inn)
+	if _, known := t.rows.Keys[k]; !known {
+		t.own.Keys = append(t.own.Keys, store.KeyRecord{KeyRef: k, At: t.now})
+	}
+}
+
+// acquainted finds out with whom of some people a project has to do.
+type acquainted struct {
+	project id.Project
+	inns    []string
+	with    map[string]bool // set by decide
+}
+
+func (a *acquainted) reads(names *store.Reads) {
+	for _, inn := range a.inns {
+		names.Keys = append(names.Keys, acquaintance(a.project, inn))
+	}
+}
+
+func (a *acquainted) decide(t *tx) (Answer, error) {
+	a.with = map[string]bool{}
+	for _, inn := range a.inns {
+		_, a.with[inn] = t.rows.Keys[acquaintance(a.project, inn)]
+	}
+	return Answer{}, nil
+}
+
+func (a *acquainted) stranger(inn string) bool { return !a.with[inn] }
 
 // npdAsked writes a new request to the tax service.
 type npdAsked struct{ request store.NPDRequest }

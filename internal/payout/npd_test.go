@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/vault"
@@ -303,6 +304,7 @@ func TestNPDNeedsTheRight(t *testing.T) {
 func TestNPDNotices(t *testing.T) {
 	l, service := newTaxLab(t)
 	const people = `{"tax_references":["772912345698"]}`
+	l.meet("772912345698")
 	service.set(nil, func(tax.Message) (tax.Answer, error) {
 		return tax.Answer{Notices: []tax.Notices{{INN: "772912345698", Count: 2}}}, nil
 	})
@@ -334,6 +336,113 @@ func TestNPDNotices(t *testing.T) {
 	if took := time.Since(began); took < noticeTimeout || took > noticeTimeout+patience/4 {
 		t.Errorf("held for %s", took)
 	}
+}
+
+// meet says that the project has to do with a person.
+func (l *lab) meet(inn string) {
+	l.Helper()
+	err := l.store.Commit(l.Context(), store.Reads{}, func(*store.Rows) (*store.Changes, error) {
+		return &store.Changes{Batch: id.Batch(l.engine.ids.Next()), Keys: []store.KeyRecord{{KeyRef: acquaintance(l.project, inn)}}}, nil
+	})
+	if err != nil {
+		l.Fatal(err)
+	}
+}
+
+// Of a person with whom a project has nothing to do it learns what it learns of
+// one who is not linked, and the tax service is not asked; what it marks is left
+// as it is.
+func TestNoticesOfStrangers(t *testing.T) {
+	const known, stranger = "772912345698", "771310005942"
+	l, service := newTaxLab(t)
+	birch := l.join(partner.Project{ID: "birch", SelfEmployed: true})
+	l.meet(known)
+	service.set(nil, func(tax.Message) (tax.Answer, error) { // it tells of more people than it was asked about
+		text := []tax.Notice{{ID: "n-1", Status: tax.NoticeNew}}
+		return tax.Answer{Notices: []tax.Notices{{INN: stranger, Count: 7, Texts: text}, {INN: known, Count: 2, Texts: text}}}, nil
+	})
+	both := fmt.Sprintf(`{"tax_references":[%q,%q]}`, stranger, known)
+	marks := fmt.Sprintf(`{"notifications":[{"tax_reference":%q,"message_id_list":["n-1"]},{"tax_reference":%q,"message_id_list":["n-2"]}]}`, stranger, known)
+	for _, c := range []struct {
+		call  Call
+		op    wire.Op
+		body  string
+		want  string
+		asked *tax.Question // nil for nothing
+	}{
+		{l.call(), wire.OpNotices, both, `{"status":"ok","notifications":[{"tax_reference":"771310005942","count":0},{"tax_reference":"772912345698","count":2}]}`,
+			&tax.Question{Kind: tax.CountNotices, INNs: []string{known}}},
+		{birch, wire.OpNotices, both, `{"status":"ok","notifications":[{"tax_reference":"771310005942","count":0},{"tax_reference":"772912345698","count":0}]}`, nil},
+		{birch, wire.OpRead, both, `{"status":"ok","notifications":[{"tax_reference":"771310005942"},{"tax_reference":"772912345698"}]}`, nil},
+		{l.call(), wire.OpDelivered, marks, `{"status":"ok"}`, &tax.Question{Kind: tax.DeliverNotices, Delivered: map[string][]string{known: {"n-2"}}}},
+		{birch, wire.OpDelivered, marks, `{"status":"ok"}`, nil},
+		{birch, wire.OpUpdate, marks, `{"status":"ok"}`, nil},
+	} {
+		service.asked = nil
+		got, err := l.npd(c.call, c.op, c.body)
+		if err != nil || got != c.want {
+			t.Errorf("%s by %s: %s, %v; want %s", c.op, c.call.Project.ID, got, err, c.want)
+		}
+		var want []tax.Question
+		if c.asked != nil {
+			want = append(want, *c.asked)
+		}
+		if len(service.asked) != len(want) || len(want) > 0 && fmt.Sprint(service.asked) != fmt.Sprint(want) {
+			t.Errorf("%s by %s: asked %+v, want %+v", c.op, c.call.Project.ID, service.asked, want)
+		}
+	}
+}
+
+// A project has to do with those who were linked by its widget, and no other
+// project has; not with who was linked before and is shown its widget.
+func TestWhoIsLinkedIsKnown(t *testing.T) {
+	l, service := newTaxLab(t)
+	birch := l.join(partner.Project{ID: "birch", SelfEmployed: true})
+	const inn = "772912345698"
+	count := func(c Call, want int) {
+		t.Helper()
+		service.set(nil, func(tax.Message) (tax.Answer, error) {
+			return tax.Answer{Notices: []tax.Notices{{INN: inn, Count: 2}}}, nil
+		})
+		got, err := l.npd(c, wire.OpNotices, `{"tax_references":["`+inn+`"]}`)
+		if err != nil || got != fmt.Sprintf(`{"status":"ok","notifications":[{"tax_reference":%q,"count":%d}]}`, inn, want) {
+			t.Errorf("%s is told %s, %v; want %d", c.Project.ID, got, err, want)
+		}
+	}
+	link := func(a tax.Answer) {
+		t.Helper()
+		service.set(nil, func(tax.Message) (tax.Answer, error) { return a, nil })
+	}
+	token := l.linking()
+	link(tax.Answer{Refused: tax.AlreadyLinked})
+	if _, err := l.engine.Link(t.Context(), token, inn); err != nil {
+		t.Fatal(err)
+	}
+	count(l.call(), 0)
+
+	token = l.linking()
+	link(tax.Answer{Request: "r-1"})
+	if _, err := l.engine.Link(t.Context(), token, inn); err != nil {
+		t.Fatal(err)
+	}
+	count(l.call(), 0)
+	link(tax.Answer{Link: tax.LinkConfirmed, INN: inn})
+	if state, err := l.engine.LinkState(t.Context(), token); err != nil || state != tax.LinkConfirmed {
+		t.Fatalf("%q, %v", state, err)
+	}
+	count(l.call(), 2)
+	count(birch, 0)
+
+	token = l.linking() // of a second time nothing new is to be written
+	link(tax.Answer{Request: "r-2"})
+	if _, err := l.engine.Link(t.Context(), token, inn); err != nil {
+		t.Fatal(err)
+	}
+	link(tax.Answer{Link: tax.LinkConfirmed, INN: inn})
+	if _, err := l.engine.LinkState(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	count(l.call(), 2)
 }
 
 // linking makes a public token that links somebody.

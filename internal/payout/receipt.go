@@ -174,6 +174,13 @@ type receipted struct {
 	byHand  bool                 // an operator asks: no lease matters
 }
 
+func (r *receipted) reads(names *store.Reads) {
+	r.errand.reads(names)
+	if r.event == session.Register {
+		names.Keys = append(names.Keys, acquaintance(r.task.Project, r.made.INN))
+	}
+}
+
 func (r *receipted) decide(t *tx) (Answer, error) {
 	s, p, err := r.payout(t, !r.byHand)
 	if err != nil {
@@ -197,6 +204,9 @@ func (r *receipted) decide(t *tx) (Answer, error) {
 		if err := p.Receipt.Step(r.event); err != nil {
 			return Answer{}, err
 		}
+	}
+	if r.event == session.Register {
+		t.acquaint(s.Project, r.made.INN)
 	}
 	r.note(t, p, before)
 	if err := r.show(t, s, p); err != nil {

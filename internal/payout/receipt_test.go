@@ -71,6 +71,40 @@ func (l *lab) alone(body string) (id.Session, error) {
 	return s, err
 }
 
+// A project has to do with a person once an income that it paid is registered,
+// not before, and no other project has.
+func TestWhoIsPaidIsKnown(t *testing.T) {
+	l := newLab(t)
+	birch := l.join(partner.Project{ID: "birch", SelfEmployed: true})
+	l.start()
+	count := func(c Call, want int) {
+		t.Helper()
+		got, err := l.npd(c, wire.OpNotices, `{"tax_references":["`+innLinked+`"]}`)
+		if err != nil || got != fmt.Sprintf(`{"status":"ok","notifications":[{"tax_reference":%q,"count":%d}]}`, innLinked, want) {
+			t.Errorf("%s is told %s, %v; want %d", c.Project.ID, got, err, want)
+		}
+	}
+	s := l.initFiscal(innLinked, 100)
+	l.receive(session.ReadyToConfirm, s)
+	count(l.call(), 0)
+	if err := l.cancel(s); err != nil {
+		t.Fatal(err)
+	}
+	l.receive(session.PaymentFinished, s)
+	count(l.call(), 0)
+	for range 2 { // the second time nothing new is to be written
+		s = l.initFiscal(innLinked, 100)
+		l.receive(session.ReadyToConfirm, s)
+		if err := l.confirm(s); err != nil {
+			t.Fatal(err)
+		}
+		l.receive(session.PaymentFinished, s)
+		count(l.call(), 2)
+		count(birch, 0)
+	}
+	l.clean()
+}
+
 // payout reads the only payout of a session.
 func (l *lab) payout(s id.Session) session.Payout {
 	l.Helper()

@@ -389,9 +389,15 @@ type use struct {
 	items   []vault.Item // what came of it
 	refused bool         // it did not succeed, and is counted
 	link    string       // it has come to a request to link, and is not at its end
+	linked  string       // the INN of who has confirmed that request
 }
 
-func (u *use) reads(names *store.Reads) { names.Public = append(names.Public, u.key) }
+func (u *use) reads(names *store.Reads) {
+	names.Public = append(names.Public, u.key)
+	if u.linked != "" {
+		names.Keys = append(names.Keys, acquaintance(u.key.Project, u.linked))
+	}
+}
 
 func (u *use) decide(t *tx) (Answer, error) {
 	row, ok := t.rows.Public[u.key]
@@ -410,6 +416,9 @@ func (u *use) decide(t *tx) (Answer, error) {
 	default:
 		*u.widget.used(p) = true
 		t.own.Items = append(t.own.Items, u.items...)
+	}
+	if u.linked != "" {
+		t.acquaint(u.key.Project, u.linked)
 	}
 	t.own.Public = append(t.own.Public, p)
 	return Answer{}, nil
