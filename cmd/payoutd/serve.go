@@ -520,6 +520,7 @@ func (s *server) pages() http.Handler {
 		mux.Handle(console.Root, sandbox.OnlyLoopback(s.console))
 	}
 	if s.shop != nil {
+		mux.Handle("/{$}", sandbox.OnlyLoopback(s.shop))
 		mux.Handle("/demo/", sandbox.OnlyLoopback(s.shop))
 	}
 	return mux

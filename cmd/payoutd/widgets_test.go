@@ -173,14 +173,31 @@ func TestLinkWidget(t *testing.T) {
 	l.call(link, l.token(`{"self_employed_widget":{"tax_reference":"771310004353"}}`), `"tax_reference_or_phone":"771310004353"`, `"status":"error"`)
 }
 
+// The root of a sandbox leads to what is there.
+func TestHome(t *testing.T) {
+	l := newWidgetLab(t)
+	_, page := get(t, l.url+"/")
+	links := regexp.MustCompile(`href="([^"]+)"`).FindAllStringSubmatch(page, -1)
+	if len(links) < 4 {
+		t.Errorf("%d links: %s", len(links), page)
+	}
+	for _, link := range links {
+		if status, _ := get(t, l.url+link[1]); status != http.StatusOK {
+			t.Errorf("%s: answered %d", link[1], status)
+		}
+	}
+}
+
 // Of a server that has no widgets, and of one whose tax service is not there.
 func TestWidgetFlags(t *testing.T) {
 	url, _ := startServer(t, "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--sandbox-rails")
 	if _, values := get(t, url+"/sandbox/values"); strings.Contains(values, `"widget"`) {
 		t.Error("a server without --widget-listen names widgets")
 	}
-	if status, _ := get(t, url+"/demo/"); status != http.StatusNotFound {
-		t.Errorf("a server that is no sandbox shows the demo page: %d", status)
+	for _, path := range []string{"/", "/demo/"} {
+		if status, _ := get(t, url+path); status != http.StatusNotFound {
+			t.Errorf("a server that is no sandbox answers %d for %s", status, path)
+		}
 	}
 	var stderr strings.Builder
 	p := &program{stdout: io.Discard, stderr: &stderr, name: "payoutd"}

@@ -68,6 +68,7 @@ func New(o Options) *Server {
 		o.Now = time.Now
 	}
 	s := &Server{o: o, http: &http.Client{Timeout: callTimeout}, events: newEvents(), mux: http.NewServeMux()}
+	s.mux.HandleFunc("GET /{$}", home)
 	s.mux.HandleFunc("GET /demo/{$}", s.page)
 	s.mux.HandleFunc("GET /demo/assets/{name}", s.asset)
 	s.mux.Handle("GET /demo/events", s.events)
@@ -95,6 +96,24 @@ func (s *Server) Close() { s.events.close() }
 // Webhook shows a delivery that came to the partner's inbox.
 func (s *Server) Webhook(kind string, verified bool, body json.RawMessage) {
 	s.events.publish(event{Kind: "webhook", Name: kind, Request: body, Verified: verified})
+}
+
+// home says at the root of the sandbox what there is.
+func home(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = io.WriteString(w, `<!doctype html>
+<html lang="en">
+<meta name="color-scheme" content="light dark">
+<title>payoutd sandbox</title>
+<h1>payoutd sandbox</h1>
+<ul>
+<li><a href="/demo/">Demo</a>: a payout from the recipient's side, with the calls and webhooks behind it
+<li><a href="/console/">Console</a>: what operators see
+<li><a href="/sandbox/values">Values</a> that are paid, declined, lost or late
+<li><a href="/sandbox/inbox">Webhooks</a> that came
+</ul>
+<p>The API is below <code>/api/</code>: README.md has a signed request, docs/wire.md all operations.
+`)
 }
 
 func (s *Server) page(w http.ResponseWriter, _ *http.Request) {
