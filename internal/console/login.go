@@ -19,6 +19,8 @@ import (
 const (
 	cookieLogin = "payoutd_console"
 	cookieLang  = "payoutd_lang"
+	// keepGap is how much of its time a login loses before that is written down.
+	keepGap = time.Minute
 	// formBytesMax bounds a form: a name, a password, a path.
 	formBytesMax = 4 << 10
 )
@@ -83,8 +85,14 @@ func (s *Server) identify(r *http.Request, v *visit) error {
 	if err != nil {
 		return err
 	}
-	if !s.real().Before(login.EndsAt) {
+	now := s.real()
+	if !now.Before(login.EndsAt) {
 		return fault.New(fault.NotFound, "the login has ended")
+	}
+	if until := login.Until(now); until.Sub(login.EndsAt).Abs() >= keepGap {
+		if err := s.store.KeepLogin(r.Context(), login.Hash, until); err != nil { // it ends the sooner
+			s.log.WarnContext(r.Context(), "a console login could not be prolonged", "operator", of.Name, "error", err)
+		}
 	}
 	v.Me, v.Form = &of, operator.FormToken(c.Value)
 	return nil

@@ -136,8 +136,12 @@ func Check(o *Operator, password string) bool {
 	return subtle.ConstantTimeCompare([]byte(hash), []byte(hashed(password, salt))) == 1 && o != nil
 }
 
-// LoginLife is how long a login holds: a working day, whatever happens in it.
-const LoginLife = 12 * time.Hour
+// A login holds for LoginIdle from one page to the next (PCI DSS 8.2.8), and for
+// LoginLife in all: a working day.
+const (
+	LoginIdle = 15 * time.Minute
+	LoginLife = 12 * time.Hour
+)
 
 // Login is one operator at one browser. The token that the browser has is
 // nowhere else: the database has its hash.
@@ -153,7 +157,16 @@ func NewLogin(operator string, now time.Time) (l Login, token string) {
 	var b [32]byte
 	_, _ = rand.Read(b[:])
 	token = hex.EncodeToString(b[:])
-	return Login{Hash: TokenHash(token), Operator: operator, CreatedAt: now, EndsAt: now.Add(LoginLife)}, token
+	return Login{Hash: TokenHash(token), Operator: operator, CreatedAt: now, EndsAt: now.Add(LoginIdle)}, token
+}
+
+// Until is when the login ends if its operator comes at now and not again.
+func (l *Login) Until(now time.Time) time.Time {
+	idle, life := now.Add(LoginIdle), l.CreatedAt.Add(LoginLife)
+	if life.Before(idle) {
+		return life
+	}
+	return idle
 }
 
 // TokenHash is what stands for a token in the database.

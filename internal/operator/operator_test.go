@@ -74,8 +74,18 @@ func TestLogins(t *testing.T) {
 	now := time.Date(2026, 11, 28, 9, 0, 0, 0, time.UTC)
 	l, token := NewLogin("anna", now)
 	other, _ := NewLogin("anna", now)
-	if l.Hash == other.Hash || l.Hash != TokenHash(token) || l.EndsAt.Sub(now) != LoginLife {
+	if l.Hash == other.Hash || l.Hash != TokenHash(token) || l.EndsAt.Sub(now) != LoginIdle {
 		t.Errorf("%+v and %+v", l, other)
+	}
+	for _, c := range []struct{ at, want time.Duration }{
+		{0, LoginIdle},
+		{time.Hour, time.Hour + LoginIdle},
+		{LoginLife - LoginIdle, LoginLife},
+		{LoginLife - time.Minute, LoginLife},
+	} {
+		if got := l.Until(now.Add(c.at)).Sub(now); got != c.want {
+			t.Errorf("seen after %v it ends after %v, want %v", c.at, got, c.want)
+		}
 	}
 	if strings.Contains(token, FormToken(token)) || FormToken(token) == FormToken(token+"x") {
 		t.Error("a form's token tells of the login's")

@@ -189,6 +189,16 @@ func (m *memory) Login(ctx context.Context, hash [32]byte) (l operator.Login, of
 	return l, of, err
 }
 
+func (m *memory) KeepLogin(ctx context.Context, hash [32]byte, endsAt time.Time) error {
+	return m.transact(ctx, func(w *writing) error {
+		if l, there := w.logins[hash]; there {
+			l.EndsAt = cut(endsAt)
+			put(w, w.logins, hash, l)
+		}
+		return nil
+	})
+}
+
 func (m *memory) EndLogin(ctx context.Context, hash [32]byte) error {
 	return m.transact(ctx, func(w *writing) error { drop(w, w.logins, hash); return nil })
 }

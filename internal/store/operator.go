@@ -27,6 +27,8 @@ type Operators interface {
 	AddLogin(ctx context.Context, l operator.Login, now time.Time) error
 	// Login reads the login with a hash and its operator, as it is now.
 	Login(ctx context.Context, hash [32]byte) (operator.Login, operator.Operator, error)
+	// KeepLogin changes when a login ends; one that is not there is no error.
+	KeepLogin(ctx context.Context, hash [32]byte, endsAt time.Time) error
 	// EndLogin removes a login; one that is not there is no error.
 	EndLogin(ctx context.Context, hash [32]byte) error
 }

@@ -20,6 +20,7 @@ const (
 	insertLogin     = `INSERT INTO logins (hash, operator, created_at, ends_at) VALUES ($1, $2, $3, $4)`
 	selectLogin     = `SELECT ` + codec.LoginColumns + `, ` + codec.OperatorColumns + `
 		FROM logins l JOIN operators o ON o.name = l.operator WHERE l.hash = $1`
+	updateLogin  = `UPDATE logins SET ends_at = $1 WHERE hash = $2`
 	deleteLogin  = `DELETE FROM logins WHERE hash = $1`
 	deleteLogins = `DELETE FROM logins WHERE operator = $1`
 	sweepLogins  = `DELETE FROM logins WHERE ends_at <= $1`
@@ -126,14 +127,23 @@ func (s *Store) Login(ctx context.Context, hash [32]byte) (operator.Login, opera
 	return l.Login, l.Of, nil
 }
 
+// KeepLogin implements store.Store.
+func (s *Store) KeepLogin(ctx context.Context, hash [32]byte, endsAt time.Time) error {
+	return s.changeLogin(ctx, updateLogin, codec.Micros(endsAt), hash[:])
+}
+
 // EndLogin implements store.Store.
 func (s *Store) EndLogin(ctx context.Context, hash [32]byte) error {
+	return s.changeLogin(ctx, deleteLogin, hash[:])
+}
+
+func (s *Store) changeLogin(ctx context.Context, change string, args ...any) error {
 	err := s.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, deleteLogin, hash[:])
+		_, err := conn.Exec(ctx, change, args...)
 		return err
 	})
 	if err != nil {
-		return failed(err, "end a login")
+		return failed(err, "change a login")
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ const (
 	insertLogin     = `INSERT INTO logins (hash, operator, created_at, ends_at) VALUES (?, ?, ?, ?)`
 	selectLogin     = `SELECT ` + codec.LoginColumns + `, ` + codec.OperatorColumns + `
 		FROM logins l JOIN operators o ON o.name = l.operator WHERE l.hash = ?`
+	updateLogin  = `UPDATE logins SET ends_at = ? WHERE hash = ?`
 	deleteLogin  = `DELETE FROM logins WHERE hash = ?`
 	deleteLogins = `DELETE FROM logins WHERE operator = ?`
 	sweepLogins  = `DELETE FROM logins WHERE ends_at <= ?`
@@ -112,14 +113,23 @@ func (s *Store) Login(ctx context.Context, hash [32]byte) (operator.Login, opera
 	return l.Login, l.Of, nil
 }
 
+// KeepLogin implements store.Store.
+func (s *Store) KeepLogin(ctx context.Context, hash [32]byte, endsAt time.Time) error {
+	return s.changeLogin(ctx, updateLogin, codec.Micros(endsAt), hash[:])
+}
+
 // EndLogin implements store.Store.
 func (s *Store) EndLogin(ctx context.Context, hash [32]byte) error {
+	return s.changeLogin(ctx, deleteLogin, hash[:])
+}
+
+func (s *Store) changeLogin(ctx context.Context, change string, args ...any) error {
 	err := s.writer.transact(ctx, func() (bool, error) {
-		_, err := s.writer.exec(deleteLogin, hash[:])
+		_, err := s.writer.exec(change, args...)
 		return true, err
 	})
 	if err != nil {
-		return failed(err, "end a login")
+		return failed(err, "change a login")
 	}
 	return nil
 }

@@ -66,11 +66,16 @@ func logins(b *bed) {
 	for _, l := range []operator.Login{short, long, other} {
 		there(l)
 	}
+	long.EndsAt = noon.Add(2 * time.Hour)
+	b.must(b.KeepLogin(b.ctx, long.Hash, long.EndsAt))
+	there(long)
+	there(other)
 	fourth := add(4, "anna", time.Hour, noon.Add(time.Minute))
 	gone(short, "one that has ended")
 	there(long)
 	b.must(b.EndLogin(b.ctx, fourth.Hash))
 	b.must(b.EndLogin(b.ctx, fourth.Hash)) // twice is no error
+	b.must(b.KeepLogin(b.ctx, fourth.Hash, noon.Add(time.Hour)))
 	gone(fourth, "one that was ended")
 	there(long)
 	anna := people["anna"]
