@@ -225,7 +225,9 @@ func (w *taskWorker) ended(ctx context.Context, j *job, err error) {
 		gap = min(retryGap<<min(j.failures, 10), retryGapMax)
 		j.failures++
 	}
-	j.session = nil
+	if !j.promised { // a promise is kept as it was made, or not at all
+		j.session = nil
+	}
 	w.agenda.add(w.now().Add(gap), j)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/rail"
 )
 
@@ -263,4 +264,69 @@ func TestFailingTaskComesBack(t *testing.T) {
 	if !w.counts(j) {
 		t.Error("its lease is not kept")
 	}
+}
+
+// A promise that could not be kept at once is not taken for one that was made
+// since: whoever made that is calling the rail, and knows nothing of this one.
+func TestLatePromiseIsNotTheNextOne(t *testing.T) {
+	l := newLab(t)
+	l.start()
+	token, item := l.issued(vault.CardToken)
+	s := l.init(tokenBody(vault.CardToken, token))
+	l.receive(session.ReadyToConfirm, s)
+	l.close()
+	tokens := &lostItems{}
+	l.wrap = func(s store.Store) store.Store { tokens.Store = s; return tokens }
+	l.open()
+	w := l.engine.tasksWorker
+	w.promise(t.Context(), t.Context())
+	tokens.lost.Store(true)
+	if err := l.confirm(s); err != nil {
+		t.Fatal(err)
+	}
+	var late *job
+	l.eventually("the promise is to be kept later", func() bool {
+		w.agenda.mu.Lock()
+		defer w.agenda.mu.Unlock()
+		for _, d := range w.agenda.rows {
+			if d.what.promised {
+				late = d.what
+			}
+		}
+		return late != nil
+	})
+
+	// The rail has never seen it, so it is promised anew.
+	caller, _ := l.engine.Caller(l.project)
+	p := l.session(s).Payouts[0]
+	with := errand{caller.Project, store.Task{TaskKey: store.TaskKey{SessionKey: l.key(s), Payout: p.ID, Kind: store.TaskQuery}}}
+	l.clock.advance(time.Minute)
+	for range neverSeenMin {
+		if err := l.engine.report(t.Context(), &outcome{errand: with, says: rail.Outcome{Status: rail.NeverSeen}, asked: l.engine.now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tokens.lost.Store(false)
+	if err := l.engine.DeleteToken(t.Context(), l.project, item, "olga"); err != nil {
+		t.Fatal(err)
+	}
+	w.work(t.Context(), late, ignore)
+	w.crew.wait()
+	if p := l.session(s).Payouts[0]; p.State != session.Sent || p.Attempt != 2 {
+		t.Errorf("while the rail is called it is %s, attempt %d, %+v", p.State, p.Attempt, p.Failure)
+	}
+	l.clean()
+}
+
+// lostItems is a store that may fail to read what tokens stand for.
+type lostItems struct {
+	store.Store
+	lost atomic.Bool
+}
+
+func (s *lostItems) Item(ctx context.Context, k store.ItemKey) (vault.Item, error) {
+	if s.lost.Load() {
+		return vault.Item{}, fault.New(fault.Internal, "not to be read")
+	}
+	return s.Store.Item(ctx, k)
 }
