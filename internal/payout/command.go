@@ -32,6 +32,7 @@ type request struct {
 	account string           // own account that the request names; "" for none
 	money   bool             // it may book an entry or make an event
 	makes   bool             // it makes a session or starts a payout
+	refused error            // why it can't be carried out, if it has not been
 	run     func(*tx) (*session.Session, error)
 }
 
@@ -73,6 +74,9 @@ func (r *request) decide(t *tx) (Answer, error) {
 	}
 	if err := t.restores.now.Load().refuses(r.makes); err != nil {
 		return Answer{}, err
+	}
+	if r.refused != nil {
+		return Answer{}, r.refused
 	}
 	shown, err := r.run(t)
 	if err != nil {

@@ -291,11 +291,8 @@ func (e *Engine) Create(ctx context.Context, c Call, r wire.Request) (Answer, er
 	e.sealing.RLock()
 	defer e.sealing.RUnlock()
 	number := id.Session(e.ids.Next())
-	card, err := e.sealed(ctx, c, &r)
-	if err != nil {
-		return Answer{}, err
-	}
-	return e.serve(ctx, &request{Call: c, makes: true, run: func(t *tx) (*session.Session, error) {
+	card, refused := e.sealed(ctx, c, &r)
+	return e.serve(ctx, &request{Call: c, makes: true, refused: refused, run: func(t *tx) (*session.Session, error) {
 		if err := t.exchangeable(c.Project, r.Details.Amount); err != nil {
 			return nil, err
 		}
@@ -312,12 +309,9 @@ func (e *Engine) Start(ctx context.Context, c Call, r wire.Request) (Answer, err
 	e.sealing.RLock()
 	defer e.sealing.RUnlock()
 	payout := id.Payout(e.ids.Next())
-	card, err := e.sealed(ctx, c, &r)
-	if err != nil {
-		return Answer{}, err
-	}
+	card, refused := e.sealed(ctx, c, &r)
 	key := c.key(r.Session)
-	return e.serve(ctx, &request{Call: c, session: key, account: r.Details.Account, makes: true, run: func(t *tx) (*session.Session, error) {
+	return e.serve(ctx, &request{Call: c, session: key, account: r.Details.Account, makes: true, refused: refused, run: func(t *tx) (*session.Session, error) {
 		s, err := t.session(key)
 		if err != nil {
 			return nil, err
@@ -336,11 +330,8 @@ func (e *Engine) Init(ctx context.Context, c Call, r wire.Request) (Answer, erro
 	e.sealing.RLock()
 	defer e.sealing.RUnlock()
 	number, payout := id.Session(e.ids.Next()), id.Payout(e.ids.Next())
-	card, err := e.sealed(ctx, c, &r)
-	if err != nil {
-		return Answer{}, err
-	}
-	return e.serve(ctx, &request{Call: c, account: r.Details.Account, makes: true, run: func(t *tx) (*session.Session, error) {
+	card, refused := e.sealed(ctx, c, &r)
+	return e.serve(ctx, &request{Call: c, account: r.Details.Account, makes: true, refused: refused, run: func(t *tx) (*session.Session, error) {
 		s := t.draft(number, c)
 		t.seal(card)
 		t.put(s)
@@ -434,9 +425,13 @@ func (e *Engine) deposit(ctx context.Context, p id.Project, account string, a mo
 	return answer.Replayed, err
 }
 
-// serve puts a partner's request through the door. What its key stands for is
-// kept under a key of the vault, because it may hold a card number.
+// serve puts a partner's request through the door, unless it is refused and has
+// no key that may be burnt. What its key stands for is kept under a key of the
+// vault, because it may hold a card number.
 func (e *Engine) serve(ctx context.Context, r *request) (Answer, error) {
+	if r.refused != nil && r.Key == "" {
+		return Answer{}, r.refused
+	}
 	if r.Key != "" {
 		keyed, err := e.vault.Print(r.Print)
 		if err != nil {

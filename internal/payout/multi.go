@@ -20,14 +20,14 @@ func (e *Engine) MultiInit(ctx context.Context, c Call, r wire.Request) (Answer,
 	defer e.sealing.RUnlock()
 	number := id.Session(e.ids.Next())
 	payouts, cards := make([]id.Payout, len(r.Items)), make([]*vault.Sealed, len(r.Items))
+	asked := e.multi(c, number, payouts, cards, r)
 	for i := range r.Items {
 		payouts[i] = id.Payout(e.ids.Next())
-		var err error
-		if cards[i], err = e.sealed(ctx, c, &r.Items[i]); err != nil {
-			return Answer{}, err
+		if cards[i], asked.refused = e.sealed(ctx, c, &r.Items[i]); asked.refused != nil {
+			break
 		}
 	}
-	return e.serve(ctx, e.multi(c, number, payouts, cards, r))
+	return e.serve(ctx, asked)
 }
 
 // multi is the command of MultiInit.

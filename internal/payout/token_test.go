@@ -356,6 +356,51 @@ func TestTokenThatEndsBeforeItIsSent(t *testing.T) {
 	}
 }
 
+// A request that was carried out is answered by its key, whatever has become of
+// its token: a partner who is told that the token is no good pays in another way.
+func TestKeyOutlivesTheToken(t *testing.T) {
+	for _, replay := range []bool{false, true} {
+		for name, op := range map[string]struct {
+			do   func(*Engine, context.Context, Call, wire.Request) (Answer, error)
+			kind wire.Op
+			body func(string) string
+		}{
+			"create": {(*Engine).Create, wire.OpCreate, func(s string) string { return s }},
+			"init":   {(*Engine).Init, wire.OpInit, func(s string) string { return s }},
+			"multi":  {(*Engine).MultiInit, wire.OpMulti, func(s string) string { return multiBody(cardBody(1), s) }},
+		} {
+			t.Run(fmt.Sprintf("%s, replay=%t", name, replay), func(t *testing.T) {
+				l := newLab(t)
+				token, item := l.issued(vault.CardToken)
+				ask := func(key string) (Answer, error) {
+					c := l.call()
+					c.Key, c.Replay = key, replay
+					return op.do(l.engine, t.Context(), c, l.parse(op.kind, op.body(tokenBody(vault.CardToken, token))))
+				}
+				first, err := ask("k")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := l.engine.DeleteToken(t.Context(), l.project, item, "olga"); err != nil {
+					t.Fatal(err)
+				}
+				again, err := ask("k")
+				if replay && (err != nil || !again.Replayed || string(again.Body) != string(first.Body)) {
+					t.Errorf("again: %s, %v; want the first answer", again.Body, err)
+				}
+				if !replay && fault.CodeOf(err) != fault.KeyExists {
+					t.Errorf("again: %v, want %s", err, fault.KeyExists)
+				}
+				for _, key := range []string{"", "free"} {
+					if _, err := ask(key); fault.CodeOf(err) != fault.Invalid {
+						t.Errorf("by the key %q: %v, want %s", key, err, fault.Invalid)
+					}
+				}
+			})
+		}
+	}
+}
+
 // A token that has ended when the recipient is checked holds nothing.
 func TestTokenThatEndsBeforeItIsChecked(t *testing.T) {
 	l := newLab(t)
