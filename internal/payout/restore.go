@@ -80,8 +80,9 @@ type RestoreRail struct {
 type RestoreReport struct {
 	Restore
 	Rails []RestoreRail // those connected here; nil where none is
-	// Unknown are the payments of the lost time that the books know nothing of:
-	// partners were told of them, and must not ask for them again.
+	// Unknown are the payments of the lost time, and of the day in which it began,
+	// that the books know nothing of: partners were told of them, and must not ask
+	// for them again.
 	Unknown []store.Difference
 }
 
@@ -278,6 +279,8 @@ func (e *Engine) RestoreReport(ctx context.Context) (report RestoreReport, err e
 			return report, err
 		}
 		reached := of.From
+		// A line may tell no more of its time than the day, by a clock that is behind.
+		since := dayOf(of.From.Add(-scanMargin))
 		for _, s := range statements { // the oldest first
 			if s.State != store.StatementDone || s.To.Before(of.From) || s.From.After(of.To) {
 				continue
@@ -290,7 +293,7 @@ func (e *Engine) RestoreReport(ctx context.Context) (report RestoreReport, err e
 				return report, err
 			}
 			for _, d := range found {
-				if d.Kind == store.Extra && d.Line != 0 && d.Project == "" && !d.At.Before(of.From) && !d.At.After(of.To) &&
+				if d.Kind == store.Extra && d.Line != 0 && d.Project == "" && !d.At.Before(since) && !d.At.After(of.To) &&
 					!slices.ContainsFunc(report.Unknown, func(o store.Difference) bool { return o.RailID == d.RailID && o.Reference == d.Reference }) {
 					report.Unknown = append(report.Unknown, d)
 				}

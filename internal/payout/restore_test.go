@@ -346,6 +346,40 @@ func TestRestoreHoldsNewPayouts(t *testing.T) {
 	}
 }
 
+// A line may tell no more of its time than the day, and the rail's clock may be
+// behind: it may be of the lost time all the same.
+func TestRestoreKnowsNoHour(t *testing.T) {
+	for name, at := range map[string]func(from time.Time) time.Time{
+		"a day":               dayOf,
+		"a clock behind":      func(from time.Time) time.Time { return from.Add(-time.Second) },
+		"a day by that clock": func(from time.Time) time.Time { return dayOf(from.Add(-time.Second)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, _ := restoreLab(t)
+			declared := l.declare()
+			l.start()
+			l.clock.advance(time.Minute)
+			l.held()
+			for kind := range l.rails {
+				s := &statement.Statement{ID: "s", From: declared.From.Add(-48 * time.Hour), To: l.engine.now()}
+				if kind == instrument.KindCard {
+					s.Lines = []statement.Line{{
+						Kind: statement.Payout, Reference: "po_7", RailID: "B-7", Direction: statement.Debit, At: at(declared.From),
+						Amount: money.Amount{Minor: 10_00, Currency: money.RUB},
+					}}
+				}
+				if _, err := l.engine.TakeStatement(t.Context(), string(kind), s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r, err := l.engine.ReleaseRestore(t.Context(), "root", "")
+			if fault.CodeOf(err) != fault.WrongState || len(r.Unknown) != 1 || r.Unknown[0].Reference != "po_7" {
+				t.Errorf("released: %v; unknown payments are %+v", err, r.Unknown)
+			}
+		})
+	}
+}
+
 // A database that lacks what a node has committed is one that went back.
 func TestRestoreIsNoticed(t *testing.T) {
 	l, _ := restoreLab(t)
