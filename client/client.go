@@ -2,8 +2,8 @@
 // they come back, and webhooks checked before they are read. It speaks to any
 // server of the same wire.
 //
-// A payout that was answered with an error of the transport may have been
-// started: ask for its status, or repeat the call with the same idempotency key
+// A payout that was answered with an error of the transport, an Error with status
+// 500 or above, or one that is unreadable, may have been started: ask for its status, or repeat the call with the same idempotency key
 // and WithReplay. Never repeat it without a key.
 package client
 

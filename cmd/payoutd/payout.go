@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -94,6 +95,13 @@ func (d *partnerDesk) explain(err error) error {
 		return fmt.Errorf("no server answers on %s: start one with: %s sandbox, or name it with --url", d.flags.URL, d.program.name)
 	}
 	return err
+}
+
+// refused reports whether the server has said that it does not do what was asked.
+// A failure of its own leaves that open, and so does a proxy that answers for it.
+func refused(err error) bool {
+	of, ok := errors.AsType[*client.Error](err)
+	return ok && of.HTTP < http.StatusInternalServerError && of.Code != client.CodeUnreadable
 }
 
 // show prints a session, or the raw answer where that was asked for.
@@ -203,10 +211,14 @@ func (c *payoutCreateCommand) Run(ctx context.Context, p *program, g *global, fl
 		options = append(options, client.WithReplay())
 	}
 	s, err := desk.InitPayout(ctx, request, options...)
-	if _, refused := errors.AsType[*client.Error](err); err != nil && !refused && !errors.Is(err, syscall.ECONNREFUSED) {
+	if err != nil && !refused(err) && !errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("%w; the payout may have been started: repeat the command with --idempotency-key %s --replay", err, quote(key))
 	}
-	if err == nil && (c.Wait || c.Confirm) {
+	if err != nil {
+		return desk.explain(err)
+	}
+	made := s.ID
+	if c.Wait || c.Confirm {
 		s, err = desk.WaitFor(ctx, s.ID, func(s client.Session) bool { return client.AwaitsConfirm(s) || client.Finished(s) })
 	}
 	if err == nil && c.Confirm && client.AwaitsConfirm(s) {
@@ -216,7 +228,7 @@ func (c *payoutCreateCommand) Run(ctx context.Context, p *program, g *global, fl
 		}
 	}
 	if err != nil {
-		return desk.explain(err)
+		return fmt.Errorf("session %s: %w", made, desk.explain(err))
 	}
 	if err := desk.show(s); err != nil {
 		return err

@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,6 +81,54 @@ func TestConfirmFromOwnAccount(t *testing.T) {
 			run(exitDone, "in_progress", "--information", file(printed))
 			if s, err := partner.WaitFor(t.Context(), s.ID, client.Finished); err != nil || s.Status != client.SessionAccepted {
 				t.Errorf("%+v, %v", s, err)
+			}
+		})
+	}
+}
+
+// Only what a server refuses was not done. After any other answer the command
+// says how to find out, for who gives it again with another key may pay twice.
+func TestPayoutThatIsOpen(t *testing.T) {
+	key, err := sign.GenerateP256()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(file, key.PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const (
+		made    = `{"status":"ok","session":{"id":"ps_1","status":"in_progress","next_action":"confirm"}}`
+		failure = `{"status":"error","error":{"code":"internal_error","description":"no outcome"}}`
+		again   = "repeat the command with --idempotency-key k-1 --replay"
+	)
+	for name, row := range map[string]struct {
+		path   string // that is answered so
+		status int
+		body   string
+		says   string
+	}{
+		"refused":           {"init/payout", 400, `{"status":"error","error":{"code":"invalid_request","description":"no"}}`, "the server refused: invalid_request"},
+		"no outcome":        {"init/payout", 500, failure, again},
+		"busy":              {"init/payout", 503, failure, again},
+		"a proxy's answer":  {"init/payout", 504, "<html>", again},
+		"a stranger's":      {"init/payout", 200, "<html>", again},
+		"confirmed, or not": {"confirm", 500, failure, "session ps_1: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				status, body := http.StatusOK, made
+				if strings.HasSuffix(r.URL.Path, row.path) {
+					status, body = row.status, row.body
+				}
+				w.WriteHeader(status)
+				_, _ = io.WriteString(w, body)
+			}))
+			defer server.Close()
+			code, _, stderr := runCommand(t, nil, "payout", "create", "--url", server.URL, "--key", file,
+				"--card", "4242424242424242", "--amount", "1.00", "--idempotency-key", "k-1", "--confirm")
+			if code != exitFailure || !strings.Contains(stderr, row.says) || row.says != again && strings.Contains(stderr, again) {
+				t.Errorf("code %d, %s; want %q", code, stderr, row.says)
 			}
 		})
 	}
