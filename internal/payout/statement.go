@@ -267,25 +267,27 @@ func (r *reconciliation) run() error {
 // window is the time in which our movements have to be in this statement or in
 // an earlier one. A rail may book what it has told a while later, in the next
 // period; so the end of a period is left to the statement that follows, if it is
-// not here yet, and the end of the period before is looked at now, if its
-// statement is here.
+// not here yet, and what the one before has left, however short this one is, is
+// looked at now, if that is here.
 func (r *reconciliation) window() (from, to time.Time, follows bool) {
 	from, to = r.statement.From, r.statement.To
 	booking := bookingUsual
 	if _, connected := r.byName[r.rail]; connected {
 		booking = r.terms(r.rail).Booking
 	}
-	booking = min(booking, to.Sub(from))
+	left := func(from, to time.Time) time.Time { return to.Add(-min(booking, to.Sub(from))) }
 	precedes := false
 	for _, o := range r.earlier {
-		follows = follows || o.From.Before(from) && !o.To.Before(from)
+		if o.From.Before(r.statement.From) && !o.To.Before(r.statement.From) {
+			follows = true
+			if since := left(o.From, o.To); since.Before(from) {
+				from = since
+			}
+		}
 		precedes = precedes || o.To.After(to) && !o.From.After(to)
 	}
-	if follows {
-		from = from.Add(-booking)
-	}
 	if !precedes {
-		to = to.Add(-booking)
+		to = left(r.statement.From, to)
 	}
 	return from, to, follows
 }

@@ -503,6 +503,16 @@ func TestStatementEdges(t *testing.T) {
 			t.Errorf("found since: %v, error %v", again.Found, err)
 		}
 	})
+	t.Run("never, and short ones follow", func(t *testing.T) {
+		l, p, end := begin(t)
+		l.wantDifferences(l.import_(of("S-1", end.Add(-hour))))
+		short := of("S-2", end)
+		short.To = end.Add(hour / 120)
+		l.wantDifferences(l.import_(short), mismatch{store.Missing, 0, p.Reference})
+		next := of("S-3", short.To)
+		next.To = short.To.Add(hour / 120)
+		l.wantDifferences(l.import_(next))
+	})
 	t.Run("the later one first", func(t *testing.T) {
 		l, p, end := begin(t)
 		l.wantDifferences(l.import_(of("S-2", end)))
