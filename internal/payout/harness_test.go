@@ -124,6 +124,12 @@ func (r *fakeRail) sent(reference string) int {
 	return r.sends[reference]
 }
 
+func (r *fakeRail) asked(reference string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asks[reference]
+}
+
 // hook is a webhook as the partner received it.
 type hook struct {
 	Type    string

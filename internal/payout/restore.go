@@ -538,6 +538,39 @@ func (w *taskWorker) recallPayout(ctx context.Context, with errand, p *session.P
 	return neverSeenMin, w.report(ctx, &notice{session: with.task.SessionKey, payout: p.ID, kind: "restored_unbooked", text: text})
 }
 
+// unbooked reports whether a rail knows a payout of a session that is about to be
+// checked: it was sent in a time that is lost, and the books could not follow.
+// Nobody may be told that it failed, so it follows now, or the check waits.
+func (w *taskWorker) unbooked(ctx context.Context, with errand, s *session.Session) (bool, error) {
+	r := w.restores.now.Load()
+	for i := range s.Payouts {
+		p := &s.Payouts[i]
+		moves, ok := w.byName[p.Rail]
+		if r == nil || int64(p.ID) >= r.Number || !ok || p.Verification() || p.State != session.Checking && p.State != session.Checked {
+			continue
+		}
+		asked := w.now()
+		limited, cancel := context.WithTimeout(ctx, queryTimeout)
+		says, err := guarded(func() (rail.Outcome, error) { return moves.Query(limited, p.Reference) })
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return true, ctx.Err()
+		case err == nil && says.Status == rail.NeverSeen:
+			continue
+		case err == nil && says.Status != rail.Unknown:
+			sent := with
+			sent.task.Payout, sent.task.Kind = p.ID, store.TaskQuery
+			if err = w.report(ctx, &recalled{errand: sent, says: says, asked: asked}); err == nil {
+				return true, nil
+			}
+		}
+		w.log.Warn("the books can't follow a payout yet that its rail may have made in the lost time", "rail", p.Rail, "payout", p.ID, "error", err)
+		return true, w.report(ctx, &later{with, w.now().Add(w.queryGap(with.task.Attempt))})
+	}
+	return false, nil
+}
+
 // notice tells people of something about a restore, and writes down who did it.
 type notice struct {
 	acts       []store.Act
@@ -632,5 +665,6 @@ func (r *recalled) follow(t *tx, s *session.Session) error {
 		}
 		t.reschedule(s, p, store.TaskSend, 0, t.now.Add(queryGapFirst))
 	}
+	t.calls = nil // nor is what this node could call at once
 	return nil
 }

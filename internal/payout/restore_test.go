@@ -172,13 +172,7 @@ func TestRestoreWaitsForTheWindow(t *testing.T) {
 	l.declare()
 	l.start()
 	reference := l.reference(s, 0)
-	asked := func() int {
-		r := l.rails[l.session(s).Payouts[0].Details.Instrument.Kind()]
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return r.asks[reference]
-	}
-	l.eventually("the rail was asked three times", func() bool { return asked() >= 3 })
+	l.eventually("the rail was asked three times", func() bool { return l.rails[instrument.KindCard].asked(reference) >= 3 })
 	if r, err := ReadRestore(t.Context(), l.store); err != nil || r.State != RestoreAsking {
 		t.Fatalf("within the window the restore is %q, error %v", r.State, err)
 	}
@@ -237,21 +231,49 @@ func TestRestoreCountsAnew(t *testing.T) {
 	}
 }
 
-// What the books can't follow calls for people, and keeps nobody waiting.
+// What the books can't follow calls for people, and keeps nobody waiting. It has
+// been paid, so nobody is told that it failed: it follows once the books can.
 func TestRestoreUnbooked(t *testing.T) {
 	l, lost := restoreLab(t)
-	s := l.init(cardBody(5_000_00)) // more than there is: a deposit is lost
+	alone := l.init(cardBody(5_000_00)) // more than there is: a deposit is lost
+	both := l.multi(cardBody(4_000_00), accountBody(accountNumber, 10_00))
 	l.declare()
-	lost.set(rail.Succeeded, l.reference(s, 0))
+	lost.set(rail.Succeeded, l.reference(alone, 0), l.reference(both, 0))
 	l.start()
+	l.advance(time.Minute)
 	l.held()
-	l.eventually("people are called", func() bool {
-		alarms, err := l.store.Alarms(t.Context(), 10)
-		if err != nil {
-			t.Fatal(err)
+	for _, s := range []id.Session{alone, both} {
+		l.eventually("people are called", func() bool {
+			alarms, err := l.store.Alarms(t.Context(), 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return slices.ContainsFunc(alarms, func(a store.Alarm) bool { return a.Kind == "restored_unbooked" && a.Session == s })
+		})
+		card, reference := l.rails[instrument.KindCard], l.reference(s, 0)
+		before := card.asked(reference)
+		l.eventually("it is asked about again", func() bool { return l.session(s).State.Final() || card.asked(reference) > before+1 })
+		if p := l.session(s).Payouts[0]; p.State.Final() {
+			t.Errorf("%s, which was paid, is told as %s", s, p.State)
 		}
-		return slices.ContainsFunc(alarms, func(a store.Alarm) bool { return a.Kind == "restored_unbooked" && a.Session == s })
-	})
+	}
+	l.clean()
+	l.deposit("9000.00")
+	for ends := 0; ends < 2; {
+		switch h := <-l.hooks; {
+		case h.Type != string(session.PaymentFinished):
+		case h.Session.Status != "accepted":
+			t.Fatalf("received %s", h.body)
+		default:
+			ends++
+		}
+	}
+	if n := l.sentAll(); n != 1 {
+		t.Errorf("%d payments were sent, want the one that no rail had seen", n)
+	}
+	if alarms := l.alarms(); len(alarms) != 3 {
+		t.Errorf("alarms %q, want one for each session and the one of the restore", alarms)
+	}
 	l.clean()
 }
 

@@ -267,6 +267,11 @@ func (w *taskWorker) prepare(ctx context.Context, j *job) (run func() error, l *
 }
 
 func (w *taskWorker) perform(ctx context.Context, j *job, with errand, p *session.Payout) error {
+	if j.Kind == store.TaskCheck || j.Kind == store.TaskClear {
+		if waits, err := w.unbooked(ctx, with, j.session); waits || err != nil {
+			return err
+		}
+	}
 	switch j.Kind {
 	case store.TaskCheck:
 		return w.check(ctx, with, p)
