@@ -137,10 +137,14 @@ func (c *operatorRemoveCommand) Run(ctx context.Context, p *program, g *global) 
 }
 
 // newConsole is the operators' pages of this node.
-func (s *server) newConsole() *console.Server {
+func (s *server) newConsole() (*console.Server, error) {
+	proxies, err := networks("--console-proxy", s.flags.ConsoleProxy)
+	if err != nil {
+		return nil, err
+	}
 	return console.New(console.Options{
-		Store: s.store, Record: s.engine.Record, Now: s.clock.Now, Log: s.log, Sandbox: s.world != nil,
-	})
+		Store: s.store, Record: s.engine.Record, Now: s.clock.Now, Log: s.log, Proxies: proxies, Sandbox: s.world != nil,
+	}), nil
 }
 
 // demoOperator may see everything in a sandbox.
@@ -166,6 +170,9 @@ func (s *server) openConsole(ctx context.Context, d *demo) error {
 			Name: demoOperator, Role: operator.Admin, Password: operator.Hash(d.password), CreatedAt: s.clock.Now().UTC().Truncate(time.Microsecond),
 		})
 	}
-	s.console = s.newConsole()
+	if err != nil {
+		return err
+	}
+	s.console, err = s.newConsole()
 	return err
 }

@@ -65,6 +65,7 @@ type serveFlags struct {
 	WidgetListen  string        `placeholder:"ADDR" help:"Address of the widgets, which is to be an origin of its own; without it there are none."`
 	ConsoleListen string        `placeholder:"ADDR" help:"Address of the operators' console; without it there is none."`
 	WidgetProxy   []string      `placeholder:"CIDR" help:"Networks of proxies before the widgets, believed when they name a caller in X-Forwarded-For."`
+	ConsoleProxy  []string      `placeholder:"CIDR" help:"Networks of proxies before the console, believed likewise."`
 	limitFlags
 	TLSCert    string         `name:"tls-cert" placeholder:"FILE" help:"Certificate chain in PEM; with --tls-key."`
 	TLSKey     string         `name:"tls-key" placeholder:"FILE" help:"Private key of the certificate in PEM."`
@@ -157,6 +158,9 @@ func (c *serveFlags) check(db database) error {
 		return misused("--rates-max-age: want a time above zero, such as 96h")
 	}
 	if _, err := networks("--widget-proxy", c.WidgetProxy); err != nil {
+		return err
+	}
+	if _, err := networks("--console-proxy", c.ConsoleProxy); err != nil {
 		return err
 	}
 	if _, err := c.limits(); err != nil {
@@ -281,7 +285,9 @@ func newServer(ctx context.Context, f folder, log *slog.Logger, flags serveFlags
 		s.inbox = sandbox.NewInbox(s.clock.Now, keys...)
 	}
 	if s.consoles != nil {
-		s.console = s.newConsole()
+		if s.console, err = s.newConsole(); err != nil {
+			return nil, err
+		}
 	}
 	if flags.ReportDir != "" {
 		formats, err := flags.formats()

@@ -68,7 +68,7 @@ var mayImport = map[string][]string{
 	"internal/api":    {"internal/fault", "internal/id", "internal/limit", "internal/partner", "internal/payout", "internal/session", "internal/wire", "sign"},
 	"internal/widget": {"instrument", "internal/fault", "internal/limit", "internal/partner"},
 	"internal/console": {
-		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/operator", "internal/partner", "internal/report",
+		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/limit", "internal/operator", "internal/partner", "internal/report",
 		"internal/session", "internal/store", "internal/webhook", "money",
 	},
 	"internal/admin": {

@@ -25,6 +25,7 @@ import (
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/limit"
 	"github.com/payoutd/payoutd/internal/operator"
 	"github.com/payoutd/payoutd/internal/store"
 )
@@ -42,6 +43,8 @@ type Options struct {
 	Record func(ctx context.Context, p id.Project, actor, what, subject, text string) error
 	Now    func() time.Time // the product's clock; nil: time.Now
 	Log    *slog.Logger     // nil: none
+	// Proxies are believed when they name the caller in X-Forwarded-For.
+	Proxies limit.Proxies
 	// Sandbox says on each page that no money moves.
 	Sandbox bool
 }
@@ -53,6 +56,7 @@ type Server struct {
 	now     func() time.Time
 	real    func() time.Time // that logins go by
 	log     *slog.Logger
+	proxies limit.Proxies
 	sandbox bool
 	mux     *http.ServeMux
 	pages   map[string]*template.Template
@@ -87,7 +91,7 @@ type route struct {
 // New makes the server.
 func New(o Options) *Server {
 	s := &Server{
-		store: o.Store, record: o.Record, now: o.Now, real: time.Now, log: o.Log, sandbox: o.Sandbox,
+		store: o.Store, record: o.Record, now: o.Now, real: time.Now, log: o.Log, proxies: o.Proxies, sandbox: o.Sandbox,
 		mux: http.NewServeMux(), pages: map[string]*template.Template{},
 	}
 	if s.now == nil {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -20,6 +22,7 @@ import (
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/ledger"
+	"github.com/payoutd/payoutd/internal/limit"
 	"github.com/payoutd/payoutd/internal/operator"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
@@ -373,6 +376,41 @@ func TestPasswordsAreTriedSlowly(t *testing.T) {
 	}
 	if len(g.triers) > triersMax {
 		t.Errorf("%d are remembered", len(g.triers))
+	}
+}
+
+// Who has a network of IPv6 is one address, however many they take of it, and
+// fills no memory with them; who comes through a proxy of ours is the one that
+// it names.
+func TestManyAddressesOfOneNetwork(t *testing.T) {
+	o := newOffice(t)
+	o.proxies = limit.Proxies{netip.MustParsePrefix("192.0.2.0/24")}
+	try := func(name, from, through string) int {
+		return o.try(name, "wrong", func(r *http.Request) {
+			if r.RemoteAddr = net.JoinHostPort(from, "1"); through != "" {
+				r.RemoteAddr = net.JoinHostPort(through, "1")
+				r.Header.Set("X-Forwarded-For", from)
+			}
+		}).StatusCode
+	}
+	for n := range addressBurst {
+		if got := try(fmt.Sprintf("name%d", n), fmt.Sprintf("2001:db8::%x", n), ""); got != http.StatusUnauthorized {
+			t.Fatalf("try %d: status %d", n, got)
+		}
+	}
+	for name, c := range map[string]struct {
+		from, through string
+		want          int
+	}{
+		"another address of the network":     {"2001:db8::ffff", "", http.StatusTooManyRequests},
+		"the network through a proxy":        {"2001:db8::ffff", "192.0.2.1", http.StatusTooManyRequests},
+		"another network":                    {"2001:db8:0:1::1", "", http.StatusUnauthorized},
+		"another address through a proxy":    {"198.51.100.1", "192.0.2.1", http.StatusUnauthorized},
+		"the network, claimed by a stranger": {"2001:db8::ffff", "203.0.113.1", http.StatusUnauthorized},
+	} {
+		if got := try(name, c.from, c.through); got != c.want {
+			t.Errorf("%s: status %d, want %d", name, got, c.want)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package console
 import (
 	"context"
 	"crypto/subtle"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/limit"
 	"github.com/payoutd/payoutd/internal/operator"
 )
 
@@ -131,8 +131,9 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		again(http.StatusForbidden, "login_foreign")
 		return
 	}
-	address, _, _ := net.SplitHostPort(r.RemoteAddr)
-	if !s.gate.allow(address, in.Name) {
+	from := s.proxies.Caller(r)
+	address := from.String()
+	if !s.gate.allow(limit.Key(from), in.Name) {
 		s.log.WarnContext(r.Context(), "console login throttled", "address", address)
 		again(http.StatusTooManyRequests, "login_throttled")
 		return
@@ -191,7 +192,7 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request, v *visit) error 
 }
 
 // How often passwords may be tried: so many at once under a name and from an
-// address, and then one in each time. Behind a proxy all come from one address.
+// address, and then one in each time.
 const (
 	nameBurst    = 5
 	nameEvery    = 15 * time.Second
