@@ -414,6 +414,21 @@ func TestManyAddressesOfOneNetwork(t *testing.T) {
 	}
 }
 
+// Behind a body in chunks nothing is read: it may have been hidden from a proxy.
+func TestChunksEndTheConnection(t *testing.T) {
+	o := newOffice(t)
+	for _, chunks := range []bool{false, true} {
+		answer := o.try("admin", "wrong", func(r *http.Request) {
+			if chunks {
+				r.TransferEncoding = []string{"chunked"}
+			}
+		})
+		if closes := answer.Header.Get("Connection") == "close"; closes != chunks {
+			t.Errorf("chunks %v: closes %v", chunks, closes)
+		}
+	}
+}
+
 // After the login one comes to the page that was asked for, and to no other site.
 func TestNextIsInside(t *testing.T) {
 	for next, want := range map[string]string{
