@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/payout"
@@ -59,7 +60,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, x *exchange) (a 
 	defer func() {
 		if v := recover(); v != nil {
 			x.stack = debug.Stack()
-			a, err = payout.Answer{}, fault.Wrap(fault.Internal, fmt.Errorf("panic: %v", v), "internal failure")
+			a, err = payout.Answer{}, fault.Wrap(fault.Internal, fmt.Errorf("panic: %s", instrument.MaskText(fmt.Sprint(v))), "internal failure")
 		}
 	}()
 	if x.route, x.version, err = s.match(r); err != nil {

@@ -65,7 +65,7 @@ var mayImport = map[string][]string{
 	},
 
 	// The doors.
-	"internal/api":    {"internal/fault", "internal/id", "internal/limit", "internal/partner", "internal/payout", "internal/session", "internal/wire", "sign"},
+	"internal/api":    {"instrument", "internal/fault", "internal/id", "internal/limit", "internal/partner", "internal/payout", "internal/session", "internal/wire", "sign"},
 	"internal/widget": {"instrument", "internal/fault", "internal/limit", "internal/partner"},
 	"internal/console": {
 		"instrument", "internal/fault", "internal/id", "internal/ledger", "internal/limit", "internal/operator", "internal/partner", "internal/report",

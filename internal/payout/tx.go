@@ -59,7 +59,7 @@ func (b *batch) decide(c command) (answer Answer, err error) {
 	t := &tx{batch: b}
 	defer func() {
 		if r := recover(); r != nil {
-			b.log.Error("a command panicked", "command", fmt.Sprintf("%T", c), "panic", r, "stack", string(debug.Stack()))
+			b.log.Error("a command panicked", "command", fmt.Sprintf("%T", c), "panic", instrument.MaskText(fmt.Sprint(r)), "stack", string(debug.Stack()))
 			answer, err = Answer{}, fault.New(fault.Internal, "internal failure")
 		}
 	}()
