@@ -3,7 +3,9 @@ package payout
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
@@ -482,7 +484,8 @@ func (o *outcome) succeeded(t *tx, s *session.Session, p *session.Payout) error 
 	if err := t.step(s, p, session.Accept, o.project, func(p *session.Payout) {
 		if p.Failure == nil {
 			p.Info = session.TransactionInfo{
-				RRN: o.says.Info.RRN, ARN: o.says.Info.ARN, AuthCode: o.says.Info.AuthCode, FPMessageID: o.says.Info.FPMessageID,
+				RRN: words(o.says.Info.RRN, infoMax), ARN: words(o.says.Info.ARN, infoMax),
+				AuthCode: words(o.says.Info.AuthCode, infoMax), FPMessageID: words(o.says.Info.FPMessageID, infoMax),
 				BankAccountToken: string(token),
 			}
 		}
@@ -506,7 +509,7 @@ func (o *outcome) failed(t *tx, s *session.Session, p *session.Payout) error {
 		t.put(s)
 		return nil
 	}
-	code, text := codeOf(o.says.Code), instrument.MaskText(o.says.Text) // a rail may quote the card
+	code, text := codeOf(o.says.Code), words(o.says.Text, textMax)
 	if text == "" {
 		text = fault.Lookup(code).Text
 	}
@@ -516,6 +519,27 @@ func (o *outcome) failed(t *tx, s *session.Session, p *session.Payout) error {
 	t.attempt(s, p, store.AttemptDeclined)
 	t.put(s)
 	return nil
+}
+
+// How much of what a rail says is kept, in characters.
+const (
+	textMax = 500
+	infoMax = 64 // the longest number that a rail gives has 32
+)
+
+// words are a rail's as they may be kept and shown, on one line: it may quote the
+// card, or whatever it has heard itself.
+func words(s string, most int) string {
+	s = instrument.MaskText(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s))
+	if all := []rune(s); len(all) > most {
+		return string(all[:most-1]) + "…"
+	}
+	return s
 }
 
 // codeOf is a rail's code in our words; a code that nobody knows tells the

@@ -383,10 +383,11 @@ func (w *taskWorker) check(ctx context.Context, with errand, p *session.Payout) 
 		case verdict.Refused != "":
 			refuse(codeOf(verdict.Refused))
 			if verdict.Text != "" {
-				found.text = instrument.MaskText(verdict.Text)
+				found.text = words(verdict.Text, textMax)
 			}
 		case p.Details.Source != "":
-			found.to = party(&asks, p.Details.Instrument, verdict.Bank)
+			bank := rail.Bank{Name: words(verdict.Bank.Name, nameMax), Correspondent: words(verdict.Bank.Correspondent, infoMax)}
+			found.to = party(&asks, p.Details.Instrument, bank)
 		}
 	}
 	return w.report(ctx, found)
