@@ -141,7 +141,7 @@ func openArchive(path string) (_ *archiveReader, err error) {
 		return nil, r.broken(err)
 	}
 	r.lines = bufio.NewReader(r.zip)
-	line, err := r.lines.ReadBytes('\n')
+	line, err := r.line()
 	if err == nil {
 		err = json.Unmarshal(line, &r.head)
 	}
@@ -158,9 +158,27 @@ func (r *archiveReader) broken(err error) error {
 	return fault.Wrap(fault.Invalid, err, "%s is no whole archive: %v", r.path, err)
 }
 
+// lineBytesMax is far above the record of any session. A few bytes of a file
+// that somebody has changed could unpack to more than there is memory.
+const lineBytesMax = 64 << 20
+
+func (r *archiveReader) line() ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.lines.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > lineBytesMax:
+			return nil, fmt.Errorf("a line has more than %d bytes", lineBytesMax)
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return line, err
+		}
+	}
+}
+
 // next goes to the next record.
 func (r *archiveReader) next() error {
-	line, err := r.lines.ReadBytes('\n')
+	line, err := r.line()
 	if err != nil {
 		return r.broken(errors.Join(err, io.ErrUnexpectedEOF))
 	}

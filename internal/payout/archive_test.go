@@ -780,6 +780,7 @@ func TestCheckFindsWhatWasChangedInAnArchive(t *testing.T) {
 		{"lines behind the end", text + lines[1], "no whole archive"},
 		{"another number", strings.Replace(text, `"number":`, `"number":1`, 1), "nothing was archived in it"},
 		{"another form", strings.Replace(text, `"payoutd_archive":1`, `"payoutd_archive":2`, 1), "of the form 2"},
+		{"a line without end", lines[0] + strings.Repeat(" ", lineBytesMax+1), "a line has more than"},
 		{"packed anew", text, "is not the file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
