@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -15,9 +16,11 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -317,23 +320,41 @@ func TestPostNameChangesItsMeaning(t *testing.T) {
 	}
 }
 
-// The address that is checked is the one that is connected to: a name is not
-// looked up between the two, so that a server with two answers gets no chance.
+// The address that is checked is the one that is connected to: a name is looked
+// up once for a connection, so that a server that says something public first
+// and something private then gets no chance, and is checked anew for the next.
 func TestPostLooksANameUpOnce(t *testing.T) {
-	first, second := answering(t, 0, "127.0.0.1"), answering(t, 0, "10.0.0.1")
+	public, private := answering(t, 0, "8.8.8.8"), answering(t, 0, "127.0.0.1")
 	var lookups atomic.Int64
-	p := newPoster(t, PosterOptions{Resolver: &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, server string) (net.Conn, error) {
+	changing := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, server string) (net.Conn, error) {
 		if lookups.Add(1) <= 2 { // for IPv4 and for IPv6
-			return first.Dial(ctx, network, server)
+			return public.Dial(ctx, network, server)
 		}
-		return second.Dial(ctx, network, server)
-	}}})
+		return private.Dial(ctx, network, server)
+	}}
+	var allowed, refused []string
+	p := newPoster(t, PosterOptions{})
+	p.public = newTransport(net.Dialer{Resolver: changing, Control: func(network, address string, c syscall.RawConn) error {
+		if err := guard.Safe(network, address, c); err != nil {
+			refused = append(refused, address)
+			return err
+		}
+		allowed = append(allowed, address)
+		return errors.New("no test connects to strangers")
+	}})
 	s := receive(t, func(http.ResponseWriter, *http.Request) { t.Error("was reached") })
-	if r := p.Post(t.Context(), "http://receiver.example:"+portOf(t, s.URL), false, event); r.Err != "address not allowed" {
-		t.Errorf("%+v", r)
+	port := portOf(t, s.URL)
+	for n := range 2 {
+		r := p.Post(t.Context(), "http://receiver.example:"+port, false, event)
+		if r.OK || n == 1 && r.Err != "address not allowed" {
+			t.Errorf("attempt %d: %+v", n, r)
+		}
 	}
-	if n := lookups.Load(); n > 2 {
-		t.Errorf("%d questions to the name server", n)
+	if !slices.Equal(allowed, []string{"8.8.8.8:" + port}) || !slices.Equal(refused, []string{"127.0.0.1:" + port}) {
+		t.Errorf("allowed %v, refused %v", allowed, refused)
+	}
+	if n := lookups.Load(); n != 4 {
+		t.Errorf("%d questions to the name server, want 4", n)
 	}
 }
 
