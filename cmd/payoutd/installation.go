@@ -113,6 +113,9 @@ func open(ctx context.Context, f folder, log *slog.Logger, why purpose) (_ *inst
 	if err != nil {
 		return nil, err
 	}
+	if why.serves {
+		i.complainOfModes(ctx)
+	}
 	if begun { // and the folder's, as its keys have shown
 		restored, err := i.noticeRestore(ctx)
 		if err != nil {
@@ -354,6 +357,20 @@ func (i *installation) openServerKeys(fresh bool) error {
 		i.keys[kind] = key
 	}
 	return nil
+}
+
+// complainOfModes tells of keys that other users of the machine can read, as a
+// backup that was put back may leave them.
+func (i *installation) complainOfModes(ctx context.Context) {
+	names := []string{"vault.key"}
+	for _, file := range serverKeyFiles {
+		names = append(names, file.private)
+	}
+	for _, name := range names {
+		if info, err := os.Stat(i.path(name)); err == nil && info.Mode().Perm()&0o077 != 0 {
+			i.log.WarnContext(ctx, "other users of the machine can read a key: chmod 600", "file", i.path(name))
+		}
+	}
 }
 
 // errLost says that a key is missing which must not be made anew.

@@ -197,6 +197,40 @@ func TestPrivateFiles(t *testing.T) {
 	stop()
 }
 
+// TestKeysThatOthersRead opens up each key in turn: the server complains of it,
+// and of no other.
+func TestKeysThatOthersRead(t *testing.T) {
+	g := global{Data: t.TempDir(), LogLevel: "warn"}
+	f, err := g.folder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, open := range []string{"", "vault.key", "server.pem", "server-p256.pem"} {
+		if open != "" {
+			if err := os.Chmod(f.path(open), 0o640); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var log bytes.Buffer
+		s, err := newServer(t.Context(), f, g.logger(&log, 0), serveFlags{Listen: "127.0.0.1:0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.abandon(); err != nil {
+			t.Error(err)
+		}
+		said := strings.Count(log.String(), "can read a key")
+		if open == "" && said > 0 || open != "" && (said != 1 || !strings.Contains(log.String(), f.path(open))) {
+			t.Errorf("with %q open it says %q", open, log.String())
+		}
+		if open != "" {
+			if err := os.Chmod(f.path(open), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // TestServerWaitsForCommand starts a server while a command holds the folder.
 func TestServerWaitsForCommand(t *testing.T) {
 	g := global{Data: t.TempDir(), LogLevel: "error"}
