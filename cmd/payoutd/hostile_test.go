@@ -51,7 +51,10 @@ func TestNothingIsServedFromTheDisk(t *testing.T) {
 		secrets = append(secrets, strings.TrimSpace(string(b)))
 	}
 	for base, prefixes := range map[string][]string{
-		api:        {"/", "/api/", "/api/v1/", "/api/v2/session/", "/sandbox/", "/sandbox/inbox/", "/sandbox/tax/", "/demo/", "/demo/assets/", "/metrics/", "/healthz/"},
+		api: {
+			"/", "/api/", "/api/v1/", "/api/v2/session/", "/sandbox/", "/sandbox/inbox/", "/sandbox/tax/", "/demo/", "/demo/assets/", "/metrics/", "/healthz/",
+			"/console/", "/console/assets/", "/console/payouts/demo/", "/console/reports/", "/console/reports/demo/",
+		},
 		widgets[1]: {"/", "/assets/", assets, "/assets/x/", "/v1/", "/frame/"},
 	} {
 		for _, prefix := range prefixes {
