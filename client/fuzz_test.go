@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/payoutd/payoutd/client"
 )
@@ -30,6 +31,8 @@ func FuzzAnswer(f *testing.F) {
 	f.Add(200, []byte(`{"status":"ok","session":{"id":"ps_1","status":"created","created_at":"2026-03-02T09:15:04.120031Z"}}`))
 	f.Add(200, []byte(`{"status":"ok","wallets":[{"id":"1","amount_details":{"amount":1,"currency":"rub"}}]}`))
 	f.Add(400, []byte(`{"status":"error","error":{"code":"invalid_request","description":"x"}}`))
+	f.Add(200, []byte(`{"status":"ok","data":{"number":{"token":"a"}},"token":"b","notifications":[{"tax_reference":"771310005942","count":1}]}`))
+	f.Add(200, []byte(`{"status":"ok","request_id":"npd-1","account_balance":[{"amount":1.5}],"statement":null}`))
 	f.Add(502, []byte(`<html>`))
 	f.Add(200, []byte(`null`))
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
@@ -38,10 +41,21 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatal(err)
 		}
 		ctx := context.Background()
-		_, ofStatus := c.Status(ctx, "ps_1")
-		_, ofBalance := c.Balance(ctx)
-		_, ofBanks := c.FPSBanks(ctx)
-		for _, err := range []error{ofStatus, ofBalance, ofBanks} {
+		for _, err := range []error{
+			second(c.Status(ctx, "ps_1")),
+			second(c.Balance(ctx)),
+			second(c.FPSBanks(ctx)),
+			second(c.AccountBalance(ctx, "40702810900000000131")),
+			second(c.AccountStatement(ctx, "40702810900000000131", time.Now())),
+			second(c.Token(ctx, client.Widgets{})),
+			second(c.TokenInfo(ctx, client.TokenQuery{})),
+			second(c.Tokenize(ctx, "044525974", "40817810900001234567")),
+			second(c.TokenizeElements(ctx, map[string]client.CardNumber{"number": "4242424242424242"})),
+			second(c.NPDCheck(ctx, "771310005942")),
+			second(c.NPDStatus(ctx, "npd-1")),
+			second(c.NPDCountNotifications(ctx, "771310005942")),
+			second(c.NPDReadNotifications(ctx, "771310005942")),
+		} {
 			refused, ok := errors.AsType[*client.Error](err)
 			if status >= 400 && err == nil || ok && refused.Code == "" {
 				t.Errorf("%d %q: %v", status, body, err)
@@ -49,6 +63,8 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+func second[T any](_ T, err error) error { return err }
 
 // FuzzParseWebhook reads any body that the server has signed, and none that it
 // has not.

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
@@ -427,6 +428,41 @@ func TestChunksEndTheConnection(t *testing.T) {
 			t.Errorf("chunks %v: closes %v", chunks, closes)
 		}
 	}
+}
+
+// FuzzAddress lets a browser ask for any address: what follows a login or a
+// filter stays inside, and what a filter is not is refused.
+func FuzzAddress(f *testing.F) {
+	for _, seed := range []string{
+		"/console/payouts?project=acme&state=paid&from=2026-03-02&before=7", "//evil.example/console/", "/console/\\evil", "/console/?before=-1", "\t//x/console/",
+	} {
+		f.Add(seed)
+	}
+	home := &url.URL{Scheme: "https", Host: "payoutd.example", Path: Root + "login"}
+	f.Fuzz(func(t *testing.T, next string) {
+		to := inside(next)
+		u, err := home.Parse(to)
+		if err != nil || u.Host != home.Host || u.Scheme != home.Scheme || !strings.HasPrefix(to, Root) || strings.ContainsFunc(to, unicode.IsControl) {
+			t.Errorf("%q leads to %q", next, to)
+		}
+		_, query, _ := strings.Cut(next, "?")
+		q, _ := url.ParseQuery(query)
+		read, err := readFilter(q)
+		if err != nil {
+			if fault.CodeOf(err) != fault.Invalid {
+				t.Errorf("%q: %v", query, err)
+			}
+			return
+		}
+		again, err := url.Parse(read.query(read.Before))
+		if err != nil {
+			t.Fatal(err)
+		}
+		read.ID = "" // of which there is one page
+		if same, err := readFilter(again.Query()); err != nil || same != read {
+			t.Errorf("%q: %+v became %+v, %v", query, read, same, err)
+		}
+	})
 }
 
 // After the login one comes to the page that was asked for, and to no other site.

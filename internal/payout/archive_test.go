@@ -822,6 +822,36 @@ func TestCheckFindsWhatWasChangedInAnArchive(t *testing.T) {
 	}
 }
 
+// FuzzArchive reads any lines as an archive: to their end, or to an error.
+func FuzzArchive(f *testing.F) {
+	head := `{"payoutd_archive":1,"project":"acme","number":7,"ended_before":"2026-03-02T09:15:04Z"}` + "\n"
+	f.Add([]byte(head + `{"sessions_in_all":0}` + "\n"))
+	f.Add([]byte(head + `{"sessions":[{"id":7}]}` + "\n" + `{"sessions":[{"id":9}]}` + "\n" + `{"sessions_in_all":2}` + "\n"))
+	f.Add([]byte(head + `{"sessions":[{"id":"7"}]}`))
+	path := filepath.Join(f.TempDir(), "archive.jsonl.gz")
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, err := z.Write(text)
+		if err = errors.Join(err, z.Close(), os.WriteFile(path, b.Bytes(), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		r, err := openArchive(path)
+		if err != nil {
+			return
+		}
+		defer r.close()
+		for last := r.session; r.record != nil && err == nil; last = r.session {
+			if err = r.next(); err == nil && r.record != nil && r.session <= last {
+				t.Fatalf("%s stands behind %s", r.session, last)
+			}
+		}
+		if err == nil && r.n != bytes.Count(text, []byte("\n"))-2 {
+			t.Errorf("%d records of %q", r.n, text)
+		}
+	})
+}
+
 func TestCheckFindsWhatWasChangedOfArchivedSessions(t *testing.T) {
 	for _, c := range []struct{ name, do, says string }{
 		{"what stays is lost", `DELETE FROM archived WHERE session = (SELECT min(session) FROM archived)`, "belong to no session"},

@@ -1,11 +1,13 @@
 package report
 
 import (
+	"bytes"
 	"context"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -332,36 +334,69 @@ func TestRowsEndWhereTheReaderEnds(t *testing.T) {
 	}
 }
 
-// TestTextsAreInert reads every text as a spreadsheet does, split by commas or
-// by semicolons: no cell may begin a formula.
+// formulas are texts that some spreadsheet takes for a formula, or splits before one.
+var formulas = []string{
+	`=HYPERLINK("http://evil.example","click")`, "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", ";=1", "a;=1", "a\t=1", "a\n=1",
+	"|calc", "%0A=1", "'=1", `"=1`, `";=1`, `a";=1;"`, "＝1", "\u00a0=1", "a,=1", `{"a":";=1"}`, `[";=1"]`, "\x00=1", "\xff=1", "{;=1", "a\u2028=1",
+}
+
 func TestTextsAreInert(t *testing.T) {
-	bad := []string{
-		`=HYPERLINK("http://evil.example","click")`, "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", ";=1", "a;=1", "a\t=1", "a\n=1",
-		"|calc", "%0A=1", "'=1", `"=1`, `";=1`, `a";=1;"`, "＝1", "\u00a0=1", "a,=1", `{"a":";=1"}`, `[";=1"]`, "\x00=1", "\xff=1", "{;=1", "a\u2028=1",
-	}
 	rapid.Check(t, func(t *rapid.T) {
-		text := rapid.OneOf(rapid.SampledFrom(bad), rapid.StringOf(rapid.SampledFrom([]rune("=+-@;,\"'\\\t\r\n a{}[]:\u00a0"))), rapid.String()).Draw(t, "text")
-		for _, raw := range []string{mustJSON(text), mustJSON(map[string]string{"m": text}), mustJSON([]string{text}), text} {
-			var b strings.Builder
-			r := Row{Payout: 1, Session: 2, Metadata: json.RawMessage(raw), Contract: text, RRN: text, Identity: "****4242"}
-			if err := Write(&b, CSV, func(yield func(Row, error) bool) { yield(r, nil) }); err != nil {
-				t.Fatal(err)
-			}
-			records, err := csv.NewReader(strings.NewReader(b.String())).ReadAll()
-			if err != nil || len(records) != 2 {
-				t.Fatalf("%q: %d records, %v", b.String(), len(records), err)
-			}
-			cells := records[1]
-			for _, line := range strings.FieldsFunc(b.String(), func(r rune) bool { return r == '\r' || r == '\n' }) {
-				cells = append(cells, strings.FieldsFunc(line, func(r rune) bool { return r == ';' || r == '\t' })...)
-			}
-			for _, c := range cells {
-				if strings.HasPrefix(strings.TrimLeft(c, " \u00a0"), "=") || strings.ContainsRune("+-@\t\r\n", rune((c + "x")[0])) {
-					t.Fatalf("%q has the cell %q, from %q", b.String(), c, raw)
-				}
-			}
+		wantInert(t, rapid.OneOf(
+			rapid.SampledFrom(formulas), rapid.StringOf(rapid.SampledFrom([]rune("=+-@;,\"'\\\t\r\n a{}[]:\u00a0"))), rapid.String(),
+		).Draw(t, "text"))
+	})
+}
+
+// FuzzTexts puts any text where partners and rails may write it: the CSV holds no
+// formula, and the XLSX is a workbook whose cells are texts.
+func FuzzTexts(f *testing.F) {
+	for _, text := range formulas {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		wantInert(t, text)
+		var b bytes.Buffer
+		if err := Write(&b, XLSX, one(Row{Metadata: json.RawMessage(text), Contract: text, RRN: text})); err != nil {
+			t.Fatal(err)
+		}
+		if rows := open(t, b.Bytes()).sheets()[0]; len(rows) != 2 {
+			t.Errorf("%d rows of %q", len(rows), text)
 		}
 	})
+}
+
+// one is a report of one row.
+func one(r Row) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) { yield(r, nil) }
+}
+
+// wantInert reads a text in a CSV as spreadsheets do, split by commas or by
+// semicolons: no cell may begin a formula.
+func wantInert(t interface {
+	Fatal(...any)
+	Fatalf(string, ...any)
+}, text string,
+) {
+	for _, raw := range []string{mustJSON(text), mustJSON(map[string]string{"m": text}), mustJSON([]string{text}), text} {
+		var b strings.Builder
+		if err := Write(&b, CSV, one(Row{Payout: 1, Session: 2, Metadata: json.RawMessage(raw), Contract: text, RRN: text, Identity: "****4242"})); err != nil {
+			t.Fatal(err)
+		}
+		records, err := csv.NewReader(strings.NewReader(b.String())).ReadAll()
+		if err != nil || len(records) != 2 {
+			t.Fatalf("%q: %d records, %v", b.String(), len(records), err)
+		}
+		cells := records[1]
+		for _, line := range strings.FieldsFunc(b.String(), func(r rune) bool { return r == '\r' || r == '\n' }) {
+			cells = append(cells, strings.FieldsFunc(line, func(r rune) bool { return r == ';' || r == '\t' })...)
+		}
+		for _, c := range cells {
+			if strings.HasPrefix(strings.TrimLeft(c, " \u00a0"), "=") || strings.ContainsRune("+-@\t\r\n", rune((c + "x")[0])) {
+				t.Fatalf("%q has the cell %q, from %q", b.String(), c, raw)
+			}
+		}
+	}
 }
 
 func mustJSON(v any) string {

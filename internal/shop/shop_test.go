@@ -240,3 +240,35 @@ func TestEventsAreForgotten(t *testing.T) {
 		t.Errorf("%d events, the first is %d", len(list), list[0].N)
 	}
 }
+
+// always answers every call.
+type always string
+
+func (a always) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(string(a))), Request: r}, nil
+}
+
+// FuzzStep sends any body to any step: JSON comes back, and no failure of ours.
+func FuzzStep(f *testing.F) {
+	key, err := sign.GenerateP256()
+	if err != nil {
+		f.Fatal(err)
+	}
+	s := New(Options{
+		API: "http://payoutd.example", Key: key, Log: slog.New(slog.DiscardHandler),
+		Decide: func(context.Context, string, bool) error { return fault.New(fault.NotFound, "no request to link") },
+	})
+	s.http.Transport = always(`{"status":"ok"}`)
+	f.Cleanup(s.Close)
+	steps := []string{"token", "destination", "payout", "confirm", "cancel", "tax"}
+	for n, body := range []string{`{"widget":"tokenize"}`, `{"hash":"ab"}`, `{"token":"cd","amount":15000}`, `{"session_id":"ps_1"}`, `[]`, `{"inn":"500100732259","allow":true}`} {
+		f.Add(uint8(n), []byte(body))
+	}
+	f.Fuzz(func(t *testing.T, n uint8, body []byte) {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/demo/"+steps[int(n)%len(steps)], strings.NewReader(string(body))))
+		if w.Code >= 500 || !json.Valid(w.Body.Bytes()) {
+			t.Errorf("answered %d %s", w.Code, w.Body)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -40,6 +41,24 @@ func TestPlain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzRecord reads any text as the record of an archived session. What is one is
+// written again as a record of the same.
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte(`{"sessions":[{"project":"acme","id":7,"version":2,"state":"failed","draft":"{}","events":0,"fence":0,"revision":1,` +
+		`"created_at":1772442904120031,"updated_at":1772442904120031}],"payouts":[],"events":[],"deliveries":[]}`))
+	f.Add([]byte(`{"sessions":[{"project":7}],"payouts":[{"id":9223372036854775808}],"events":null}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		one, err := ReadRecord(text)
+		if err != nil {
+			return
+		}
+		again, err := ReadRecord(one.Record)
+		if err != nil || !reflect.DeepEqual(again, one) {
+			t.Errorf("%s became %s: %v", text, one.Record, err)
+		}
+	})
 }
 
 func TestBrokenDocuments(t *testing.T) {
