@@ -95,7 +95,7 @@ func levelOf(ctx context.Context, x *exchange, err error) slog.Level {
 	switch {
 	case x.stack != nil:
 		return slog.LevelError
-	case x.status >= http.StatusInternalServerError && ctx.Err() == nil && fault.CodeOf(err) != fault.Busy:
+	case x.status >= http.StatusInternalServerError && ctx.Err() == nil && !passes(fault.CodeOf(err)):
 		return slog.LevelError
 	case x.status >= http.StatusInternalServerError, len(x.warnings) > 0:
 		return slog.LevelWarn

@@ -42,6 +42,8 @@ func (s *Server) refuse(w http.ResponseWriter, x *exchange, err error) int {
 		w.Header().Set("Allow", strings.Join(x.route.verbs, ", "))
 	case fault.Busy:
 		w.Header().Set("Retry-After", "1")
+	case fault.Restoring:
+		w.Header().Set("Retry-After", "30") // people are at work on it
 	case fault.Throttled:
 		w.Header().Set("Retry-After", strconv.FormatInt(int64(max((x.wait+time.Second-1)/time.Second, 1)), 10))
 	}
@@ -60,12 +62,16 @@ func statusOf(row fault.Row) int {
 	return row.HTTP
 }
 
+// passes reports whether a failure of ours is one that ends by itself, with
+// nothing done.
+func passes(c fault.Code) bool { return c == fault.Busy || c == fault.Restoring }
+
 // textOf is the description that the partner sees. What went wrong inside is
-// for the log: the partner gets the number to ask with.
+// for the log: the partner gets the number to ask with, or is told to come again.
 func textOf(err error, row fault.Row, request string) string {
 	e, _ := errors.AsType[*fault.Error](err)
 	switch {
-	case fault.CodeOf(err) == fault.Busy, fault.CodeOf(err) == fault.Throttled:
+	case passes(fault.CodeOf(err)), fault.CodeOf(err) == fault.Throttled:
 		return row.Text
 	case row.Wire == fault.Internal:
 		return "internal failure; request " + request

@@ -42,6 +42,7 @@ func wantRefused(t *testing.T, w *httptest.ResponseRecorder, status int, code fa
 
 func TestEveryCodeHasItsStatus(t *testing.T) {
 	codes := slices.Sorted(slices.Values(fault.Codes()))
+	later := map[fault.Code]string{fault.Busy: "1", fault.Throttled: "1", fault.Restoring: "30"}
 	for _, code := range append(codes, "a_code_without_a_row") {
 		t.Run(string(code), func(t *testing.T) {
 			h := newServer(t)
@@ -55,9 +56,9 @@ func TestEveryCodeHasItsStatus(t *testing.T) {
 			}
 			text := wantRefused(t, w, status, row.Wire)
 			switch {
-			case code == fault.Busy, code == fault.Throttled:
-				if w.Header().Get("Retry-After") != "1" || text != row.Text {
-					t.Errorf("Retry-After %q, text %q; want 1 and %q", w.Header().Get("Retry-After"), text, row.Text)
+			case later[code] != "":
+				if w.Header().Get("Retry-After") != later[code] || text != row.Text {
+					t.Errorf("Retry-After %q, text %q; want %s and %q", w.Header().Get("Retry-After"), text, later[code], row.Text)
 				}
 			case row.Wire == fault.Internal:
 				if text != "internal failure; request "+fixedRequest {

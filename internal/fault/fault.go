@@ -36,6 +36,7 @@ const (
 	TokenUsed    Code = "token_used"    // a public token whose one operation is done
 	TooMany      Code = "too_many"      // attempts: the public token is used up by them
 	Throttled    Code = "throttled"     // too often: the caller may come back later
+	Restoring    Code = "restoring"     // held back after a restore of the database; as Busy, and for longer
 )
 
 // Codes of operations that failed; they stand in a payout's error.

@@ -61,7 +61,7 @@ func TestEveryCodeHasARow(t *testing.T) {
 // own are the codes that no partner may see.
 var own = map[fault.Code]bool{
 	fault.Busy: true, fault.NotFound: true, fault.NoRoute: true, fault.BadVerb: true, fault.TooLarge: true, fault.Stale: true,
-	fault.TokenExpired: true, fault.TokenUsed: true, fault.TooMany: true, fault.Throttled: true,
+	fault.TokenExpired: true, fault.TokenUsed: true, fault.TooMany: true, fault.Throttled: true, fault.Restoring: true,
 }
 
 func TestRows(t *testing.T) {
@@ -101,7 +101,7 @@ func TestHTTP(t *testing.T) {
 	for c, want := range map[fault.Code]int{
 		fault.Unidentified: 401, fault.Unauthenticated: 401, fault.Unauthorized: 403, fault.Invalid: 400,
 		fault.KeyExists: 400, fault.WrongState: 400, fault.Internal: 500, fault.NotFound: 400, fault.NoRoute: 404,
-		fault.Busy: 503,
+		fault.Busy: 503, fault.Restoring: 503,
 	} {
 		if got := fault.Lookup(c).HTTP; got != want {
 			t.Errorf("%s: %d, want %d", c, got, want)

@@ -31,6 +31,7 @@ var rows = map[Code]Row{
 	TokenUsed:    {Invalid, http.StatusBadRequest, "the public token has been used"},
 	TooMany:      {Invalid, http.StatusBadRequest, "too many attempts with the public token"},
 	Throttled:    {Internal, http.StatusTooManyRequests, "too many requests; come back later"},
+	Restoring:    {Internal, http.StatusServiceUnavailable, "held back after a restore of the database; send the same request again later"},
 
 	"session_cancelled":                    {"session_cancelled", 0, "the session was cancelled"},
 	CancelledByPartner:                     {CancelledByPartner, 0, "the partner cancelled the session"},

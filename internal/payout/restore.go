@@ -198,9 +198,9 @@ func (r *Restore) refuses(makes bool) error {
 	switch {
 	case r == nil:
 	case r.State == RestoreNoticed, r.State == RestoreAsking:
-		return fault.New(fault.Busy, "the database was restored, and rails are being asked; send the same request again later")
+		return fault.New(fault.Restoring, "the database was restored, and rails are being asked")
 	case r.State == RestoreHeld && makes:
-		return fault.New(fault.Busy, "the database was restored, and new payouts are held back; send the same request again later")
+		return fault.New(fault.Restoring, "the database was restored, and new payouts are held back")
 	}
 	return nil
 }

@@ -129,8 +129,8 @@ func TestRestoreFollowsTheRails(t *testing.T) {
 			t.Errorf("session %s ended as %q, want %q", s, ends[s.String()], status)
 		}
 	}
-	if err := l.confirm(open); fault.CodeOf(err) != fault.Busy {
-		t.Errorf("confirm while rails are being asked: %v, want %s", err, fault.Busy)
+	if err := l.confirm(open); fault.CodeOf(err) != fault.Restoring {
+		t.Errorf("confirm while rails are being asked: %v, want %s", err, fault.Restoring)
 	}
 	if n := l.sentAll(); n != 0 {
 		t.Fatalf("%d payments were sent while rails are being asked", n)
@@ -315,8 +315,8 @@ func TestRestoreHoldsNewPayouts(t *testing.T) {
 		},
 	}
 	for name, try := range tries {
-		if err := try(); fault.CodeOf(err) != fault.Busy {
-			t.Errorf("%s while new payouts are held back: %v, want %s", name, err, fault.Busy)
+		if err := try(); fault.CodeOf(err) != fault.Restoring {
+			t.Errorf("%s while new payouts are held back: %v, want %s", name, err, fault.Restoring)
 		}
 	}
 	release := func(despite string) error {
