@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/payout"
 	"github.com/payoutd/payoutd/internal/relocate"
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/store/postgres"
@@ -51,6 +52,13 @@ func (c *copyCommand) Run(ctx context.Context, p *program, g *global) error {
 			return fmt.Errorf("%w; if nothing was ever started there, --again copies once more", err)
 		}
 	}
+	dir := g.Data
+	if dir == "" && !from.shared() {
+		dir = filepath.Dir(from.path)
+	}
+	if err := undeclared(ctx, folder{dir: dir, db: from}, source, log); err != nil {
+		return err
+	}
 	target, err := to.openTarget(ctx, log)
 	if err != nil {
 		return err
@@ -72,16 +80,26 @@ func (c *copyCommand) Run(ctx context.Context, p *program, g *global) error {
 	p.printf("%-18s %12d rows %10.1f s\n", "all", report.Rows(), report.Took.Seconds())
 	p.printf("the books are clean on both sides: %d projects, %d entries, %d sessions, %d payouts (%d live), %d events (%d pending, %d given up)\n",
 		r.Projects, r.Entries, r.Sessions, r.Payouts, r.Live, r.Events, r.Pending, r.GivenUp)
-	dir := g.Data
-	if dir == "" && !from.shared() {
-		dir = filepath.Dir(from.path)
-	}
 	if dir == "" {
 		dir = "DIR"
 	}
 	p.printf("the keys stay in the folder of the installation; go on with: payoutd serve --data %s --db %s\n", quote(dir), quote(to.given()))
 	p.printf("%s is marked as left: no server starts on it any more\n", from.shown())
 	return nil
+}
+
+// undeclared is why a database must not be moved: it went back, as it says or as
+// the nodes on its folder know. The copy of one that has not said it would never tell.
+func undeclared(ctx context.Context, f folder, s store.Store, log *slog.Logger) error {
+	i := installation{folder: f, store: s, log: log}
+	restored, err := payout.ReadRestore(ctx, s)
+	if err == nil && f.dir != "" {
+		restored, err = i.noticeRestore(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return restored.Undeclared(f.db.shown(), i.declare())
 }
 
 // openSource opens a database that must be there, in the form of this release.

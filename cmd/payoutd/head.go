@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -161,11 +162,8 @@ func (f folder) heads(log *slog.Logger) (all []noted, err error) {
 	return all, nil
 }
 
-// errEmptied says that a database is empty that was not.
-var errEmptied = errors.New("restore it from a backup; to begin anew take another folder, or remove the files head-* of this one")
-
 // begun reports whether the database is in use. An empty one is another one,
-// unless the folder knows it by its name: then the error is errEmptied.
+// unless the folder knows it by its name: then it was emptied, which is an error.
 func (i *installation) begun(ctx context.Context) (bool, error) {
 	_, begun, err := setting(ctx, i.store, settingVaultCheck)
 	if err != nil || begun {
@@ -181,7 +179,8 @@ func (i *installation) begun(ctx context.Context) (bool, error) {
 	}
 	for _, of := range all {
 		if of.batch > moved && of.database == i.db.name {
-			return false, fmt.Errorf("%s is empty, and servers on this folder had committed to it up to %s: %w", i.db.shown(), when(of.batch), errEmptied)
+			return false, fmt.Errorf("%s is empty, and servers on this folder had committed to it up to %s: restore it from a backup; "+
+				"to begin anew take another folder, or remove the files head-* of this one", i.db.shown(), of.batch.At().Format(time.RFC3339Nano))
 		}
 	}
 	return false, nil
@@ -222,18 +221,7 @@ func movedBatch(ctx context.Context, s store.Store) (id.Batch, error) {
 	return id.Batch(b), err
 }
 
-// wentBack is why no server may start on the database; nil if one may.
-func (i *installation) wentBack(r payout.Restore) error {
-	if r.State != payout.RestoreNoticed {
-		return nil
-	}
-	what := fmt.Sprintf("%s is a copy of a database as it was at %s", i.db.shown(), when(r.Last))
-	if r.Seen != 0 {
-		what = fmt.Sprintf("%s went back: it ends at %s, and lacks what servers had committed up to %s", i.db.shown(), when(r.Last), when(r.Seen))
-	}
-	return fmt.Errorf("%s; payments may have been made since that it does not know of. Stop all servers, and declare the restore: "+
-		"payoutd restored declare --data %s --db %s", what, quote(i.dir), quote(i.db.given()))
+// declare is the command that declares a restore of the database.
+func (i *installation) declare() string {
+	return fmt.Sprintf("payoutd restored declare --data %s --db %s", quote(cmp.Or(i.dir, "DIR")), quote(i.db.given()))
 }
-
-// when is the time of a batch, as an operator would type it.
-func when(b id.Batch) string { return b.At().Format(time.RFC3339Nano) }

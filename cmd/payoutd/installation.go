@@ -106,7 +106,7 @@ func open(ctx context.Context, f folder, log *slog.Logger, why purpose) (_ *inst
 		}
 	}
 	begun, err := i.begun(ctx)
-	if err != nil && (why.serves || !errors.Is(err, errEmptied)) {
+	if err != nil {
 		return nil, err
 	}
 	sealer, err := i.openKeys(ctx, why.may)
@@ -121,7 +121,7 @@ func open(ctx context.Context, f folder, log *slog.Logger, why purpose) (_ *inst
 		if err != nil {
 			return nil, err
 		}
-		if err := i.wentBack(restored); err != nil && why.serves {
+		if err := restored.Undeclared(i.db.shown(), i.declare()); err != nil && why.serves { // a command's desk knows what it may do
 			return nil, err
 		}
 	}
@@ -235,7 +235,9 @@ func (i *installation) close() error {
 
 // desk is the handler of the operator's commands.
 func (i *installation) desk() http.Handler {
-	return admin.New(admin.Options{Engine: i.engine, Store: i.store, Database: i.db.name, Keeper: i.vault, Now: i.clock.Now, Log: i.log})
+	return admin.New(admin.Options{
+		Engine: i.engine, Store: i.store, Database: i.db.name, Declare: i.declare(), Keeper: i.vault, Now: i.clock.Now, Log: i.log,
+	})
 }
 
 // openKeys opens the vault key and the server's keys. A new installation makes

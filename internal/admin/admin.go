@@ -69,6 +69,14 @@ const (
 	opReleaseRestore = "/restored/release"
 )
 
+// undeclared are the operations on a database that went back before an operator
+// has declared the restore: those that read, and that one. An audit of who has
+// read is written all the same.
+var undeclared = []string{
+	opList, opShow, opCheck, opWebhooks, opAlarms, opReceipts, opTokens, opVaultState, opAudit, opStatements, opStatement, opOperators, opReport,
+	opArchiveCheck, opRestore, opDeclareRestore,
+}
+
 // headerDatabase names the database that the caller means, so that a command
 // never acts on another one that happens to share the folder.
 const headerDatabase = "Payoutd-Database"
@@ -82,6 +90,8 @@ type Options struct {
 	Store  store.Store
 	// Database is where the store is: what callers must mean by their command.
 	Database string
+	// Declare is the command that declares a restore of it.
+	Declare string
 	// Keeper keeps the vault keys; nil where they can't be replaced.
 	Keeper payout.Keeper
 	Now    func() time.Time // nil: time.Now
@@ -136,6 +146,11 @@ func New(o Options) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if meant := r.Header.Get(headerDatabase); meant != o.Database {
 			reply(w, nil, fault.New(fault.WrongState, "the server on this folder has the database %s, not %s", o.Database, meant))
+			return
+		}
+		restored := o.Engine.Restored()
+		if err := restored.Undeclared(o.Database, o.Declare); err != nil && !slices.Contains(undeclared, r.URL.Path) {
+			reply(w, nil, err)
 			return
 		}
 		mux.ServeHTTP(w, r)

@@ -189,6 +189,24 @@ func (e *Engine) overtaken() error {
 	return nil
 }
 
+// Restored is the restore of the database as this node knows it.
+func (e *Engine) Restored() Restore { return *e.restores.now.Load() }
+
+// Undeclared is why nobody may work on a database, nor write to it, before an
+// operator has given the command that declares the restore; nil if all may.
+// fault.WrongState.
+func (r *Restore) Undeclared(database, declare string) error {
+	if r.State != RestoreNoticed {
+		return nil
+	}
+	when := func(b id.Batch) string { return b.At().Format(time.RFC3339Nano) }
+	what := fmt.Sprintf("%s is a copy of a database as it was at %s", database, when(r.Last))
+	if r.Seen != 0 {
+		what = fmt.Sprintf("%s went back: it ends at %s, and lacks what servers had committed up to %s", database, when(r.Last), when(r.Seen))
+	}
+	return fault.New(fault.WrongState, "%s; payments may have been made since that it does not know of. Stop all servers, and declare the restore: %s", what, declare)
+}
+
 // refuses is why a partner's request can't be carried out now: nil if it can.
 // makes says that it makes a session or starts a payout, which the partner may
 // have asked for before, in the lost time, under a reference that nobody knows
