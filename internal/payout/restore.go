@@ -39,6 +39,9 @@ type Restore struct {
 	// sent of which the database does not know.
 	From time.Time `json:"from,omitzero"`
 	To   time.Time `json:"to,omitzero"`
+	// Since is when the lost time of an earlier restore began that was not
+	// released, and is lost with it; zero for none.
+	Since time.Time `json:"since,omitzero"`
 
 	DeclaredAt time.Time `json:"declared_at,omitzero"`
 	DeclaredBy string    `json:"declared_by,omitempty"`
@@ -158,8 +161,11 @@ func MarkCopy(ctx context.Context, s store.Store) error {
 // with it.
 func (r *Restore) again(last id.Batch) Restore {
 	next := Restore{State: RestoreNoticed, Last: last}
-	if r.State != RestoreReleased {
-		next.From = r.From
+	switch r.State {
+	case RestoreNoticed:
+		next.Since = r.Since
+	case RestoreAsking, RestoreHeld:
+		next.Since = r.From
 	}
 	return next
 }
@@ -237,6 +243,9 @@ func (e *Engine) lastSent(p *session.Payout) time.Time {
 // now if that is zero. at is the moment to which it was restored; zero takes
 // that of the last batch. From then on servers ask the rails first, and hold new
 // payouts back. fault.WrongState beside a running server.
+//
+// Until the rails have been asked nothing goes by these times, and they may be
+// given again: then a zero at leaves that as it was.
 func (e *Engine) DeclareRestore(ctx context.Context, at, until time.Time, actor string) (Restore, error) {
 	if e.restores.began.Load() != nil {
 		return Restore{}, fault.New(fault.WrongState, "a server is running: stop all servers, and then declare the restore")
@@ -245,7 +254,8 @@ func (e *Engine) DeclareRestore(ctx context.Context, at, until time.Time, actor 
 	if err != nil {
 		return r, err
 	}
-	if r.State != RestoreNoticed {
+	alarmed := r.State == RestoreAsking || r.State == RestoreHeld // and not released since
+	if r.State != RestoreNoticed && r.State != RestoreAsking {
 		last, err := e.store.LastBatch(ctx)
 		if err != nil {
 			return r, err
@@ -255,15 +265,23 @@ func (e *Engine) DeclareRestore(ctx context.Context, at, until time.Time, actor 
 	now := e.now()
 	ahead := now.Sub(e.real()) // of the product's clock
 	ends, seen := r.Last.At().Add(ahead), r.Seen.At().Add(ahead)
-	for _, from := range []time.Time{ends, at} {
-		if r.From.IsZero() || !from.IsZero() && from.Before(r.From) {
-			r.From = from.UTC().Truncate(time.Microsecond)
+	if r.State == RestoreNoticed || !at.IsZero() {
+		r.From = ends
+		for _, from := range []time.Time{r.Since, at} {
+			if !from.IsZero() && from.Before(r.From) {
+				r.From = from
+			}
 		}
+		r.From = r.From.UTC().Truncate(time.Microsecond)
 	}
 	if r.To = until.UTC().Truncate(time.Microsecond); until.IsZero() {
 		r.To = slices.MaxFunc([]time.Time{now, ends, seen}, time.Time.Compare) // a node's clock may have been ahead
 	}
 	switch {
+	case at.After(now):
+		return r, fault.New(fault.Invalid, "at: it is still to come")
+	case r.Last != 0 && at.Truncate(time.Second).After(ends): // as people give it
+		return r, fault.New(fault.Invalid, "at: the database ends before, at %s: name no later moment, or none", ends.Format(time.RFC3339Nano))
 	case !until.IsZero() && r.To.After(now):
 		return r, fault.New(fault.Invalid, "until: it is still to come")
 	case r.To.Before(ends):
@@ -273,15 +291,19 @@ func (e *Engine) DeclareRestore(ctx context.Context, at, until time.Time, actor 
 	}
 	r.State, r.DeclaredAt, r.DeclaredBy = RestoreAsking, now, actor
 	r.Number = max(e.ids.Next(), int64(max(r.Seen, r.Last))+1) // it accounts for what was seen
+	text := fmt.Sprintf("what happened from %s to %s is lost", r.From.Format(time.RFC3339), r.To.Format(time.RFC3339))
+	declared := &notice{acts: []store.Act{e.act("", actor, "restore_declare", "", text)}}
+	if !alarmed { // one for each restore, without the times, which may be given again
+		declared.kind, declared.text = "database_restored", "the database was restored to an earlier state; new payouts are held back until that is released"
+	}
+	if _, err := e.do(ctx, declared); err != nil {
+		return r, err
+	}
 	if err := r.write(ctx, e.store); err != nil {
 		return r, err
 	}
 	e.restores.now.Store(&r)
-	text := fmt.Sprintf("what happened from %s to %s is lost; new payouts are held back until it is released", r.From.Format(time.RFC3339), r.To.Format(time.RFC3339))
-	_, err = e.do(ctx, &notice{
-		acts: []store.Act{e.act("", actor, "restore_declare", "", text)}, kind: "database_restored", text: text,
-	})
-	return r, err
+	return r, nil
 }
 
 // RestoreReport tells how far the installation has come since its database went
@@ -594,13 +616,15 @@ type notice struct {
 	acts       []store.Act
 	session    store.SessionKey
 	payout     id.Payout
-	kind, text string
+	kind, text string // of the alarm; "" for none
 }
 
 func (*notice) reads(*store.Reads) {}
 
 func (n *notice) decide(t *tx) (Answer, error) {
-	t.alarm(n.session, n.payout, n.kind, n.text)
+	if n.kind != "" {
+		t.alarm(n.session, n.payout, n.kind, n.text)
+	}
 	t.own.Acts = append(t.own.Acts, n.acts...)
 	return Answer{}, nil
 }

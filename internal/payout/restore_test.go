@@ -454,11 +454,14 @@ func TestRestoreWindow(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.deposit("1.00") // a command
-	for name, until := range map[string]time.Time{
-		"to come": time.Now().Add(time.Hour), "before the end of the database": last.At().Add(-time.Second), "before what was seen": last.At().Add(time.Millisecond),
+	for name, of := range map[string]struct{ at, until time.Time }{
+		"until a time to come":                 {until: time.Now().Add(time.Hour)},
+		"until before the end of the database": {until: last.At().Add(-time.Second)},
+		"until before what was seen":           {until: last.At().Add(time.Millisecond)},
+		"restored to a time to come":           {at: time.Now().Add(time.Hour)},
 	} {
-		if _, err := l.engine.DeclareRestore(t.Context(), time.Time{}, until, "root"); fault.CodeOf(err) != fault.Invalid {
-			t.Errorf("until %s: %v", name, err)
+		if _, err := l.engine.DeclareRestore(t.Context(), of.at, of.until, "root"); fault.CodeOf(err) != fault.Invalid {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 	l.eventually("the time has come", func() bool { return time.Now().After(seen.At()) })
@@ -475,5 +478,68 @@ func TestRestoreWindow(t *testing.T) {
 	}
 	if r = l.declare(); !r.From.Equal(at) {
 		t.Errorf("a restore that follows one that was not released: lost from %s, want %s", r.From, at)
+	}
+}
+
+// The times may be given again until the rails have been asked; then nobody goes
+// by the old ones any more. One restore is one alarm.
+func TestRestoreIsCorrected(t *testing.T) {
+	l, _ := restoreLab(t)
+	last, err := l.store.LastBatch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	last -= 1 << 34 // some seconds
+	if err := (&Restore{State: RestoreNoticed, Last: last}).write(t.Context(), l.store); err != nil {
+		t.Fatal(err)
+	}
+	ended := last.At().Add(2 * time.Second)
+	correct := func(at, until time.Time, code fault.Code) Restore {
+		t.Helper()
+		r, err := l.engine.DeclareRestore(t.Context(), at, until, "root")
+		if code == "" && err != nil || code != "" && fault.CodeOf(err) != code {
+			t.Fatalf("declared from %s to %s: %v, want %q", at, until, err, code)
+		}
+		return r
+	}
+	alarmed := func(want int) {
+		t.Helper()
+		alarms, err := l.store.Alarms(t.Context(), 10)
+		if err != nil || len(alarms) != want {
+			t.Errorf("alarms %+v, error %v; want %d", alarms, err, want)
+		}
+	}
+	correct(ended, time.Time{}, fault.Invalid) // the database has nothing of then
+	first := l.declare()
+	second := correct(time.Time{}, ended, "")
+	if !second.To.Equal(ended) || !second.From.Equal(first.From) || second.Last != last || second.Number <= first.Number {
+		t.Errorf("corrected from %+v to %+v", first, second)
+	}
+	if r := correct(last.At().Add(-time.Hour), ended, ""); !r.From.Equal(last.At().Add(-time.Hour)) {
+		t.Errorf("lost from %s", r.From)
+	}
+	if r := correct(last.At(), ended, ""); first.From.Sub(r.From).Abs() > time.Millisecond {
+		t.Errorf("lost from %s, want %s again", r.From, first.From)
+	}
+	alarmed(1)
+
+	l.start()
+	l.held()
+	l.reopen()
+	correct(time.Time{}, ended, fault.Invalid)
+	if r := l.declare(); first.From.Sub(r.From).Abs() > time.Millisecond || r.State != RestoreAsking {
+		t.Errorf("declared anew when the rails had been asked: %+v, want from %s", r, first.From)
+	}
+	alarmed(1)
+	if err := MarkCopy(t.Context(), l.store); err != nil {
+		t.Fatal(err)
+	}
+	if r := l.declare(); first.From.Sub(r.From).Abs() > time.Millisecond {
+		t.Errorf("restored again before the release: lost from %s, want %s", r.From, first.From)
+	}
+	alarmed(2)
+	acts, err := l.engine.Audit(t.Context(), 10)
+	if err != nil || len(acts) != 6 {
+		t.Errorf("the audit is %+v, error %v", acts, err)
 	}
 }
