@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/payoutd/payoutd/internal/payout"
@@ -41,8 +43,25 @@ func (c *backupCommand) Run(ctx context.Context, p *program, g *global) error {
 		return err
 	}
 	p.printf("copied %s to %s: %.1f MB in %.1f s\n", f.db.shown(), shown(to), float64(info.Size())/1e6, time.Since(began).Seconds())
-	p.printf("the keys are not in it: keep %s apart from it\n", shown(f.path("vault.key")))
+	p.printf("a restore needs more, which is not in it:\n")
+	p.printf("  %s; each that there ever was, and apart from the copy: who has both reads card numbers\n", f.vaultKeyShown())
+	for _, kind := range slices.Sorted(maps.Keys(serverKeyFiles)) {
+		p.printf("  %s, which signs webhooks\n", shown(f.path(serverKeyFiles[kind].private)))
+	}
+	p.printf("  the settings that serve runs with, and the files of payoutd archive\n")
 	return nil
+}
+
+// vaultKeyShown is where the vault key comes from.
+func (f folder) vaultKeyShown() string {
+	from := shown(f.path("vault.key"))
+	if f.vaultKey != "" {
+		from = "the vault key of PAYOUTD_VAULT_KEY"
+	}
+	if f.kms != nil {
+		from += " with the key service that it is under"
+	}
+	return from
 }
 
 // mark makes a file a copy that is to be kept.

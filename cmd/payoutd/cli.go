@@ -89,7 +89,7 @@ func (p *program) run(ctx context.Context, args []string) (code int) {
 	parser, err := kong.New(&g,
 		kong.Name("payoutd"), kong.Description(description), kong.Writers(p.stdout, p.stderr),
 		kong.Exit(func(code int) { panic(exited(code)) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}), kong.Help(help),
 		kong.Resolvers(variables), kong.Bind(p, &g.global), kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	if err != nil {
@@ -103,6 +103,15 @@ func (p *program) run(ctx context.Context, args []string) (code int) {
 		return p.misuse(err)
 	}
 	return p.fail(parsed.Run())
+}
+
+// help prints what a command takes: of one that stands for its first, as archive
+// does for archive run, what that takes as well.
+func help(options kong.HelpOptions, of *kong.Context) error {
+	if node := of.Selected(); node != nil && node.DefaultCmd != nil {
+		node.Flags = append(node.Flags, node.DefaultCmd.Flags...)
+	}
+	return kong.DefaultHelpPrinter(options, of)
 }
 
 // fail tells what went wrong, if anything did, and returns the exit code.

@@ -33,6 +33,7 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{"help", []string{"--help"}, exitDone, "Usage: payoutd"},
 		{"help of a command", []string{"project", "create", "--help"}, exitDone, "--public-key"},
+		{"help of a command that stands for its first", []string{"archive", "--help"}, exitDone, "--older-than"},
 		{"help with a fee", []string{"project", "set", "--help"}, exitDone, "card=10.00+1.5%>=30.00;"},
 		{"help with a setting to turn off", []string{"project", "set", "--help"}, exitDone, "--[no-]single-request"},
 		{"version", []string{"version"}, exitDone, "payoutd "},

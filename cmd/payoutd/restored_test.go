@@ -177,3 +177,32 @@ func TestUndeclared(t *testing.T) {
 	}
 	wantRun(t, exitDone, "", "deposit", "acme", "10.00", "rub", "--reference", "b", "--data", data)
 }
+
+// TestBackupTellsWhatItLacks names all that a restore needs beside the copy.
+func TestBackupTellsWhatItLacks(t *testing.T) {
+	dir := t.TempDir()
+	data := filepath.Join(dir, "d")
+	wantRun(t, exitDone, "is made", "project", "create", "acme", "--public-key", publicKeyFile(t), "--data", data)
+	key, err := os.ReadFile(filepath.Join(data, "vault.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name    string
+		environ []string
+		vault   string
+	}{
+		{"inside", nil, filepath.Join(data, "vault.key") + ";"},
+		{"outside", []string{"PAYOUTD_VAULT_KEY=" + string(key)}, "the vault key of PAYOUTD_VAULT_KEY;"},
+		{"under a service", []string{"PAYOUTD_VAULT_UNWRAP=cat"}, filepath.Join(data, "vault.key") + " with the key service that it is under;"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			code, stdout, stderr := runCommand(t, row.environ, "backup", filepath.Join(dir, row.name+".db"), "--data", data)
+			for _, part := range []string{row.vault, filepath.Join(data, "server.pem"), filepath.Join(data, "server-p256.pem"), "the files of payoutd archive"} {
+				if code != exitDone || !strings.Contains(stdout, part) {
+					t.Errorf("code %d, stdout %q, stderr %q; want %q", code, stdout, stderr, part)
+				}
+			}
+		})
+	}
+}

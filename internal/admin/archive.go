@@ -37,9 +37,13 @@ func (d *desk) archive(ctx context.Context, in ArchiveRequest) (payout.Archiving
 		}
 	}
 	done, err := d.engine.Archive(ctx, o)
-	d.log.InfoContext(ctx, "archived", "sessions", done.Sessions, "files", len(done.Files), "held", done.Held, "changed", done.Changed,
-		"dry_run", in.DryRun, "actor", in.Actor, "error", err)
-	return done, err
+	log := d.log.With("sessions", done.Sessions, "files", len(done.Files), "held", done.Held, "changed", done.Changed, "dry_run", in.DryRun, "actor", in.Actor)
+	if err != nil {
+		log.WarnContext(ctx, "archiving broke off", "error", err)
+		return done, err
+	}
+	log.InfoContext(ctx, "archived")
+	return done, nil
 }
 
 func (d *desk) checkArchives(ctx context.Context, in ArchiveCheckRequest) (*payout.Report, error) {

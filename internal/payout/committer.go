@@ -238,6 +238,21 @@ func (e *Engine) handOver(b *batch) {
 	}
 	for _, a := range b.changes.Alarms {
 		e.metrics.alarms.WithLabelValues(a.Kind).Inc()
-		e.log.Error("alarm", "kind", a.Kind, "project", a.Project, "session", a.Session, "payout", a.Payout, "text", a.Text)
+		e.log.Error("alarm", alarmLine(&a)...)
 	}
+}
+
+// alarmLine is what the log tells of an alarm, which need not be about a payout.
+func alarmLine(a *store.Alarm) []any {
+	line := []any{"kind", a.Kind}
+	if a.Project != "" {
+		line = append(line, "project", a.Project)
+	}
+	if a.Session != 0 {
+		line = append(line, "session", a.Session)
+	}
+	if a.Payout != 0 {
+		line = append(line, "payout", a.Payout)
+	}
+	return append(line, "text", a.Text)
 }

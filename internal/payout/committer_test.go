@@ -3,6 +3,7 @@ package payout
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -160,4 +161,22 @@ func TestCallersDoNotHang(t *testing.T) {
 			t.Errorf("%d commands are in the queue, want all 3", len(e.queue))
 		}
 	})
+}
+
+func TestAlarmLine(t *testing.T) {
+	for _, row := range []struct {
+		alarm store.Alarm
+		want  []any
+	}{
+		{store.Alarm{Kind: "k", Text: "t"}, []any{"kind", "k", "text", "t"}},
+		{store.Alarm{Kind: "k", Project: "acme", Text: "t"}, []any{"kind", "k", "project", id.Project("acme"), "text", "t"}},
+		{
+			store.Alarm{Kind: "k", Project: "acme", Session: 1, Payout: 2, Text: "t"},
+			[]any{"kind", "k", "project", id.Project("acme"), "session", id.Session(1), "payout", id.Payout(2), "text", "t"},
+		},
+	} {
+		if got := alarmLine(&row.alarm); !slices.Equal(got, row.want) {
+			t.Errorf("%v, want %v", got, row.want)
+		}
+	}
 }
