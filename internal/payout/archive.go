@@ -75,8 +75,8 @@ type ArchivedFile struct {
 }
 
 // Archive takes sessions out of the database that ended long ago, into files, and
-// goes on beside all other work. A file is complete and on the disk before the
-// first of its sessions is removed, so that at any moment a session is in the
+// goes on beside all other work. A file is complete, on the disk and read back
+// before the first of its sessions is removed, so that at any moment a session is in the
 // database or in a file, or in both. One that was interrupted is begun anew: it
 // writes what is left to another file. fault.Invalid if OlderThan is shorter than
 // is safe, or Rest out of its range.
@@ -331,6 +331,9 @@ func (a *archiver) takeOut(ctx context.Context, p id.Project) error {
 	if err := a.rest(ctx, began); err != nil {
 		return err
 	}
+	if err := a.readBack(ctx, file.path, print, leaving); err != nil {
+		return err
+	}
 	for some := range slices.Chunk(leaving, archiveTakes) {
 		began := a.real()
 		left, err := a.store.TakeOut(ctx, p, some)
@@ -344,6 +347,45 @@ func (a *archiver) takeOut(ctx context.Context, p id.Project) error {
 		}
 	}
 	return nil
+}
+
+// readBack proves that a file is as it was written, before what is in it is
+// removed: a disk, or what stands for one, may have taken it and not have it.
+func (a *archiver) readBack(ctx context.Context, path string, print [sha256.Size]byte, leaving []store.Leaving) error {
+	began := a.real()
+	differs := func(err error) error {
+		return fmt.Errorf("%s is not as it was written, and nothing was taken out into it: %w", path, err)
+	}
+	got, err := printOfFile(path)
+	if err != nil {
+		return differs(err)
+	}
+	if got != print {
+		return differs(fmt.Errorf("its sha256 is %x, not %x", got, print))
+	}
+	r, err := openArchive(path)
+	if err != nil {
+		return differs(err)
+	}
+	defer r.close()
+	for i := range leaving {
+		if r.record == nil || r.session != leaving[i].Session || sha256.Sum256(r.record) != leaving[i].Print {
+			return differs(fmt.Errorf("record %d is not that of %s", i+1, leaving[i].Session))
+		}
+		if err := r.next(); err != nil {
+			return differs(err)
+		}
+		if (i+1)%archiveLooks == 0 {
+			if err := a.rest(ctx, began); err != nil {
+				return err
+			}
+			began = a.real()
+		}
+	}
+	if r.record != nil {
+		return differs(fmt.Errorf("it has more than %d records", len(leaving)))
+	}
+	return a.rest(ctx, began)
 }
 
 // reserved counts the reservations of the payouts in the file that have receipts.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -142,6 +143,13 @@ func TestArchive(t *testing.T) {
 		if _, err := l.store.Session(t.Context(), l.key(s)); fault.CodeOf(err) != fault.NotFound {
 			t.Errorf("session %s: %v", s, err)
 		}
+		_, err := l.engine.Events(t.Context(), store.EventQuery{Project: l.project, Session: s, Limit: 10})
+		if fault.CodeOf(err) != fault.WrongState || !strings.Contains(err.Error(), "its webhooks are in "+done.Files[0].Name) {
+			t.Errorf("webhooks of %s: %v", s, err)
+		}
+	}
+	if none, err := l.engine.Events(t.Context(), store.EventQuery{Project: l.project, Session: live + 1, Limit: 10}); err != nil || len(none) > 0 {
+		t.Errorf("webhooks of a session that there never was: %v, error %v", none, err)
 	}
 	r := l.clean()
 	if r.Sessions != 1 || r.Archived != len(ended) || r.Entries != before.Entries+1 {
@@ -512,7 +520,8 @@ func (p *paced) Snapshot(context.Context, func(store.Snapshot) error) error { re
 func (p *paced) Aged(_ context.Context, of id.Project, after id.Session, _ time.Time, limit int) (aged []store.Dossier, last id.Session, err error) {
 	for n := min(limit, p.left); n > 0; n-- {
 		after++
-		aged, last = append(aged, store.Dossier{Session: &session.Session{Project: of, ID: after, State: session.Cancelled}}), after
+		s := &session.Session{Project: of, ID: after, State: session.Cancelled}
+		aged, last = append(aged, store.Dossier{Session: s, Record: fmt.Appendf(nil, `{"sessions":[{"id":%d}]}`, after)}), after
 	}
 	p.left -= len(aged)
 	p.work(len(aged), 20*time.Millisecond)
@@ -556,6 +565,104 @@ func TestArchiveRests(t *testing.T) {
 				t.Errorf("%d pieces of %s in %s", len(p.pieces), worked, took)
 			}
 		})
+	}
+}
+
+// lying is a store that has something happen to a file once it is complete.
+type lying struct {
+	store.Store
+	spoil func() error
+}
+
+func (s *lying) AddArchive(ctx context.Context, a store.Archive) error {
+	return errors.Join(s.Store.AddArchive(ctx, a), s.spoil())
+}
+
+// What a folder has not kept as it was written stays in the database.
+func TestArchiveIsReadBack(t *testing.T) {
+	l, ended := archiveLab(t)
+	lies := &lying{}
+	l.close()
+	l.wrap = func(s store.Store) store.Store { lies.Store = s; return lies }
+	l.open()
+	l.advance(2 * time.Hour)
+	change := func(do func(b []byte) []byte) func(string) error {
+		return func(path string) error {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(path, do(b), 0o600)
+		}
+	}
+	for name, spoil := range map[string]func(path string) error{
+		"gone":          os.Remove,
+		"empty":         change(func([]byte) []byte { return nil }),
+		"cut off":       change(func(b []byte) []byte { return b[:len(b)-1] }),
+		"another bit":   change(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }),
+		"a byte behind": change(func(b []byte) []byte { return append(b, 0) }),
+		"another file": change(func([]byte) []byte {
+			var b bytes.Buffer
+			zip := gzip.NewWriter(&b)
+			fmt.Fprintf(zip, `{"payoutd_archive":1,"project":"acme","number":"ar_1","ended_before":"2026-03-01T00:00:00Z"}`+"\n"+`{"sessions_in_all":0}`+"\n")
+			_ = zip.Close()
+			return b.Bytes()
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			lies.spoil = func() error { return spoil(l.archives()[0]) }
+			done, err := l.engine.Archive(t.Context(), ArchiveOptions{Folder: l.folder(), OlderThan: time.Hour, Trial: true})
+			if err == nil || !strings.Contains(err.Error(), "nothing was taken out into it") || done.Sessions != 0 {
+				t.Errorf("%+v, error %v", done, err)
+			}
+			if r := l.clean(); r.Archived != 0 || r.Sessions != len(ended) {
+				t.Errorf("%d sessions are archived and %d are there, want all %d there", r.Archived, r.Sessions, len(ended))
+			}
+			for _, path := range l.archives() {
+				if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+	lies.spoil = func() error { return nil }
+	if done := l.archive(); done.Sessions != len(ended) {
+		t.Errorf("an honest folder took %+v", done)
+	}
+	l.proved(len(ended))
+
+	path := l.archives()[0]
+	print, err := printOfFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := openArchive(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	var in []store.Leaving
+	for r.record != nil {
+		in = append(in, store.Leaving{Archived: store.Archived{SessionKey: l.key(r.session), Print: sha256.Sum256(r.record)}})
+		if err := r.next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := slices.Clone(in)
+	other[1].Print[0]++
+	for name, row := range map[string]struct {
+		leaving []store.Leaving
+		ok      bool
+	}{
+		"all":            {in, true},
+		"one less":       {in[:len(in)-1], false},
+		"one more":       {append(slices.Clone(in), in[0]), false},
+		"one twice":      {append(slices.Clone(in[:len(in)-1]), in[0]), false},
+		"another record": {other, false},
+	} {
+		if err := (&archiver{Engine: l.engine}).readBack(t.Context(), path, print, row.leaving); (err == nil) != row.ok {
+			t.Errorf("read back to take out %s: %v", name, err)
+		}
 	}
 }
 

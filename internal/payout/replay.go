@@ -11,12 +11,22 @@ import (
 )
 
 // Events reads webhook events of a project, without bodies; fault.NotFound if
-// there is no such project.
+// there is no such project, fault.WrongState if they are of a session that is
+// archived.
 func (e *Engine) Events(ctx context.Context, q store.EventQuery) ([]webhook.Event, error) {
 	if _, ok := e.Caller(q.Project); !ok {
 		return nil, fault.New(fault.NotFound, "no project %s", q.Project)
 	}
-	return e.store.Events(ctx, q)
+	events, err := e.store.Events(ctx, q)
+	if err != nil || len(events) > 0 || q.Session == 0 {
+		return events, err
+	}
+	a, err := e.archived(ctx, store.SessionKey{Project: q.Project, Session: q.Session})
+	if err != nil || a == nil {
+		return nil, err
+	}
+	return nil, fault.New(fault.WrongState, "session %s ended on %s as %s and is archived: its webhooks are in %s",
+		q.Session, a.EndedAt.Format(time.DateOnly), shownState(a), archiveName(q.Project, a.Archive))
 }
 
 // Deliveries reads the delivery log of a session, oldest first.

@@ -106,9 +106,13 @@ func (m *memory) TakeOut(ctx context.Context, p id.Project, sessions []store.Lea
 			if err != nil {
 				return err
 			}
-			if left = append(left, stay...); len(stay) == 0 {
-				w.takeOut(l)
+			if left = append(left, stay...); len(stay) > 0 {
+				continue
 			}
+			if _, ok := w.books[p]; !ok {
+				return missing("book")
+			}
+			w.takeOut(l)
 		}
 		return nil
 	})

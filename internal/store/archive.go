@@ -27,6 +27,7 @@ type Archives interface {
 	// a session that has changed since it was read, has a task or is gone is left
 	// as it is and returned. One that was taken out into the same archive before
 	// counts as taken out, so that the same call may be made again.
+	// fault.NotFound if the project has no book.
 	TakeOut(ctx context.Context, p id.Project, sessions []Leaving) (left []id.Session, err error)
 	// Archived reads what stays of a session; fault.NotFound if it was not
 	// archived.

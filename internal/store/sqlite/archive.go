@@ -131,13 +131,14 @@ func (w *writer) takeOut(p id.Project, leaving []store.Leaving) (going []store.L
 	if _, err := w.exec(deleteCards, p, cards); err != nil {
 		return nil, nil, err
 	}
-	entry, err := queried(w, func(row codec.Row) (n int64, err error) { err = row.Scan(&n); return n, err }, lastEntry, p)
-	if err != nil || len(entry) == 0 {
+	rows, err := w.query(lastEntry, p)
+	entry, err := one(all(rows, err, func(row codec.Row) (n int64, err error) { err = row.Scan(&n); return n, err }))
+	if err != nil {
 		return nil, nil, err
 	}
 	for i := range going {
 		a := going[i].Archived
-		a.Entry = entry[0]
+		a.Entry = entry
 		row, err := codec.ArchivedRow(a)
 		if err != nil {
 			return nil, nil, err

@@ -178,6 +178,19 @@ func takenOutAsRead(b *bed) {
 	}
 }
 
+// Without a book nobody could tell what was booked about it later.
+func notTakenOutWithoutABook(b *bed) {
+	s := b.start("p")
+	s.State = session.Cancelled
+	b.write(func(c *store.Changes) { c.Sessions = append(c.Sessions, s) })
+	was, out := b.session(keyOf(s)), leaving(&b.aged("p")[0], 5)
+	_, err := b.TakeOut(b.ctx, "p", []store.Leaving{out})
+	b.refused(err, fault.NotFound, "to take it out")
+	same(b, "the session", b.session(keyOf(s)), was)
+	_, err = b.Archived(b.ctx, keyOf(s))
+	b.refused(err, fault.NotFound, "what stays of it")
+}
+
 // A walk looks at each session once, and ends where all are too young.
 func agedByPage(b *bed) {
 	b.project("p", 0)

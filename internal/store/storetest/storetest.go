@@ -113,6 +113,7 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 
 		{"TakenOutWhole", takenOutWhole},
 		{"TakenOutAsRead", takenOutAsRead},
+		{"NotTakenOutWithoutABook", notTakenOutWithoutABook},
 		{"AgedByPage", agedByPage},
 
 		{"SnapshotIsOneState", snapshotIsOneState},
