@@ -20,12 +20,12 @@ type archiveCommand struct {
 }
 
 type archiveRunCommand struct {
-	To        string  `placeholder:"DIR" type:"path" help:"Folder that the files are written to, on the machine of the server; it must exist."`
-	OlderThan age     `default:"400d" placeholder:"AGE" help:"How long ago a session must have ended: days as in 400d, or hours and minutes; at least 90d."`
-	Trial     bool    `help:"Allow a shorter --older-than. For trials: returns that come later are not given to partners by themselves."`
-	DryRun    bool    `help:"Only count what would be archived."`
-	Rest      float64 `default:"3" placeholder:"TIMES" help:"Rest so many times as long as each piece of work took, up to 100; 0 for a database that serves nobody."`
-	JSON      bool    `name:"json" help:"Print JSON."`
+	To        string `placeholder:"DIR" type:"path" help:"Folder that the files are written to, on the machine of the server; it must exist."`
+	OlderThan age    `default:"400d" placeholder:"AGE" help:"How long ago a session must have ended: days as in 400d, or hours and minutes; at least 90d."`
+	Trial     bool   `help:"Allow a shorter --older-than. For trials: returns that come later are not given to partners by themselves."`
+	DryRun    bool   `help:"Only count what would be archived."`
+	Rest      int    `default:"3" placeholder:"TIMES" help:"Rest so many times as long as each piece of work took, up to 100; 0 for a database that serves nobody."`
+	JSON      bool   `name:"json" help:"Print JSON."`
 }
 
 // age is a time, in days or as Go writes it.

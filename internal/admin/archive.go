@@ -16,7 +16,7 @@ type ArchiveRequest struct {
 	OlderThan time.Duration `json:"older_than"` // nanoseconds
 	Trial     bool          `json:"trial,omitempty"`
 	DryRun    bool          `json:"dry_run,omitempty"`
-	Rest      float64       `json:"rest"`  // times as long as it worked
+	Rest      int           `json:"rest"`  // times as long as it worked
 	Actor     string        `json:"actor"` // set by the client, as in the next one
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,7 +44,7 @@ type ArchiveOptions struct {
 	DryRun bool // only counts
 	// Rest is how many times as long as each piece of work took it rests behind
 	// it, up to 100; 0 is for a database that serves nobody.
-	Rest float64
+	Rest int
 }
 
 // Archiving is what was archived, or would be.
@@ -125,7 +124,7 @@ func (e *Engine) mayArchive(o ArchiveOptions, projects []partner.Project) error 
 		return fault.New(fault.Invalid, "older than: must be above zero")
 	case o.OlderThan < least && !o.Trial && !e.sandbox:
 		return fault.New(fault.Invalid, "older than: at least %d days, until when money may come back and receipts be cancelled", int(least.Hours()/24))
-	case math.IsNaN(o.Rest) || o.Rest < 0 || o.Rest > archiveRestMax:
+	case o.Rest < 0 || o.Rest > archiveRestMax:
 		return fault.New(fault.Invalid, "rest: want 0 to %d", archiveRestMax)
 	}
 	return nil
@@ -201,7 +200,7 @@ func (a *archiver) rest(ctx context.Context, began time.Time) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(time.Duration(float64(worked) * a.options.Rest)):
+	case <-time.After(worked * time.Duration(a.options.Rest)):
 		return nil
 	}
 }
