@@ -28,10 +28,11 @@ keep_found() {
 	rmdir --ignore-fail-on-non-empty "$to"
 }
 
-# fuzz PACKAGE TARGET
+# fuzz PACKAGE TARGET. An input is made smaller for a second at most: by default it
+# is a minute, which can be all the time that there is.
 fuzz() {
 	local out
-	if out=$(go test -run '^$' -fuzz "^$2\$" -fuzztime "${seconds}s" -parallel 1 "$1" 2>&1); then
+	if out=$(go test -run '^$' -fuzz "^$2\$" -fuzztime "${seconds}s" -fuzzminimizetime 1s -parallel 1 "$1" 2>&1); then
 		printf 'ok  \t%s\t%s\t%s\n' "$1" "$2" "$(grep -oE 'execs: [0-9]+' <<<"$out" | tail -n 1)"
 		[ "$keep" -eq 0 ] || keep_found "$1" "$2"
 	else
