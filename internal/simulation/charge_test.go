@@ -27,6 +27,8 @@ type charge struct {
 	first   []byte          // the first answer to the request that makes it
 	told    json.RawMessage // what is to be confirmed, as the partner was told
 
+	created   bool     // it is made by create and start
+	revisited bool     // it was archived, and its partner may come back to it
 	asks      int      // requests that make it, so far
 	asked     bool     // confirm was asked for
 	confirmed bool     // and the answer was that it is
@@ -229,7 +231,9 @@ func (c *charge) ask(create bool, name string, replay bool) {
 		return
 	}
 	call := c.call(c.key, replay, string(how)+body)
+	gone, before := c.isArchived(c.project.ID, c.session), c.first != nil
 	c.asks++
+	c.created = create
 	c.world.start(&op{name: name, what: string(how), do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
 		switch {
 		case create:
@@ -241,7 +245,12 @@ func (c *charge) ask(create bool, name string, replay bool) {
 		}
 		return e.Init(ctx, call, r)
 	}, then: func(a payout.Answer, err error) {
+		if gone {
+			c.ofArchived(name, a, err)
+		}
 		switch {
+		case before && replay && (err == nil && !a.Replayed || fault.CodeOf(err) == fault.KeyExists || fault.CodeOf(err) == fault.WrongState):
+			c.breaks("key", "%s was answered, and asks for that again: %s %v", c.label, a.Body, err)
 		case err == nil:
 			c.made(a)
 		case fault.CodeOf(err) == fault.KeyExists && c.asks == 1:

@@ -284,12 +284,16 @@ func (w *world) unfinished() string {
 // tally counts payouts by where they ended.
 func (w *world) tally() map[string]int {
 	n := map[string]int{}
-	for _, row := range w.store.sessions {
+	for _, row := range w.rows() {
+		n["sessions"]++
 		for i := range row.Payouts {
 			n[string(row.Payouts[i].State)]++
 		}
 	}
-	n["sessions"], n["events"], n["deliveries"] = len(w.store.sessions), len(w.store.events), len(w.store.logs)
+	for range w.webhooks() {
+		n["events"]++
+	}
+	n["deliveries"] = len(w.store.logs)
 	w.tallyOffers(n)
 	return n
 }
@@ -297,7 +301,7 @@ func (w *world) tally() map[string]int {
 // final compares the books of the world with ours, once all is over.
 func (w *world) final() {
 	byLabel := map[string][]store.SessionKey{}
-	for k := range w.store.sessions {
+	for k := range w.rows() {
 		byLabel[w.label(k)] = append(byLabel[w.label(k)], k)
 	}
 	for label, c := range w.labels {
@@ -332,7 +336,7 @@ func (w *world) final() {
 
 // agree compares a session with what its partner and its rails know of it.
 func (w *world) agree(c *charge, k store.SessionKey) {
-	row := w.store.sessions[k]
+	row, _ := w.row(k)
 	if n := len(row.Payouts); n != 0 && n != len(c.items) {
 		w.breaks("agreement", "%s has %d payouts, and was asked for with %d", c.label, n, len(c.items))
 		return
@@ -340,7 +344,7 @@ func (w *world) agree(c *charge, k store.SessionKey) {
 	cancelled := 0
 	for n := range row.Payouts {
 		p := &row.Payouts[n]
-		w.agreeItem(c.items[n], p)
+		w.agreeItem(c.items[n], k, p)
 		if p.State == session.Cancelled {
 			cancelled++
 		}
@@ -357,13 +361,14 @@ func (w *world) agree(c *charge, k store.SessionKey) {
 }
 
 // agreeItem compares one payout with what was wanted, and what became of it.
-func (w *world) agreeItem(i *item, p *session.Payout) {
+func (w *world) agreeItem(i *item, k store.SessionKey, p *session.Payout) {
 	var at *payment
 	if r := w.rails[p.Rail]; r != nil {
 		at = r.payments[p.Reference]
 	}
 	paid := i.paid > 0
 	switch {
+	case at != nil && at.lied && w.isArchived(k.Project, k.Session): // the truth may have come too late
 	case !i.moves():
 		if paid || at != nil {
 			w.breaks("agreement", "%s moves no money, and a rail has it", i.label)
@@ -393,6 +398,10 @@ func (w *world) agreeItem(i *item, p *session.Payout) {
 	if at == nil || at.back == nil {
 		return
 	}
+	late := w.cameLate(at.back, k, p)
+	if late {
+		told++
+	}
 	if told != 1 {
 		w.breaks("returns", "a return of %s was taken, and is written down %d times", i.label, told)
 	}
@@ -402,7 +411,7 @@ func (w *world) agreeItem(i *item, p *session.Payout) {
 		}
 		return
 	}
-	whole := at.back.Amount.Minor == at.minor && i.kind == instrument.KindAccount && !at.lied
+	whole := !late && at.back.Amount.Minor == at.minor && i.kind == instrument.KindAccount && !at.lied
 	if whole && p.State != session.Returned {
 		w.breaks("returns", "%s came back whole and is %s", i.label, p.State)
 	}
@@ -411,7 +420,7 @@ func (w *world) agreeItem(i *item, p *session.Payout) {
 // finalHooks sees that each webhook has arrived or was given up, whatever its
 // receiver did.
 func (w *world) finalHooks() {
-	for k, e := range w.store.events {
+	for k, e := range w.webhooks() {
 		switch {
 		case e.Status == webhook.Delivered && !w.hooks.took[e.ID]:
 			w.breaks("delivered", "%s of %s is delivered, and its receiver never said so", e.Type, w.label(k.SessionKey))
@@ -449,7 +458,7 @@ func (w *world) finalMoney() {
 				w.breaks("answered", "the deposit %s was booked %d times", reference, n)
 			}
 		}
-		for k, row := range w.store.sessions {
+		for k, row := range w.rows() {
 			if k.Project != s.project.ID {
 				continue
 			}
@@ -487,7 +496,7 @@ func (w *world) finalMoney() {
 
 // tallyOffers counts what the offers of a history came to.
 func (w *world) tallyOffers(n map[string]int) {
-	for _, row := range w.store.sessions {
+	for _, row := range w.rows() {
 		if len(row.Payouts) > 1 {
 			n["sessions of several"]++
 		}
@@ -504,7 +513,7 @@ func (w *world) tallyOffers(n map[string]int) {
 			}
 		}
 	}
-	n["statements"] = len(w.store.statements)
+	n["statements"], n["archives"], n["archived"] = len(w.store.statements), len(w.store.archives), len(w.store.attic.sessions)
 	for _, d := range w.store.differences {
 		n["difference "+string(d.Kind)]++
 	}

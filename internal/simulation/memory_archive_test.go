@@ -120,10 +120,12 @@ func (m *memory) TakeOut(ctx context.Context, p id.Project, sessions []store.Lea
 }
 
 func (w *writing) takeOut(l store.Leaving) {
+	put(w, w.attic.sessions, l.SessionKey, w.sessions[l.SessionKey])
 	drop(w, w.sessions, l.SessionKey)
 	drop(w, w.numbers, l.SessionKey)
-	for _, k := range slices.Collect(maps.Keys(w.events)) {
+	for k, e := range maps.Clone(w.events) {
 		if k.SessionKey == l.SessionKey {
+			put(w, w.attic.events, k, e)
 			drop(w, w.events, k)
 		}
 	}

@@ -73,6 +73,7 @@ type tables struct {
 
 	archives map[id.Archive]store.Archive
 	archived map[store.SessionKey]store.Archived
+	attic    attic
 
 	nodes  [store.Nodes]nodeRow
 	writes int64 // so far
@@ -88,6 +89,12 @@ type sessionRow struct {
 }
 
 type payoutRow struct{ details, progress string }
+
+// attic is what was taken out. No database remembers it, but the world does.
+type attic struct {
+	sessions map[store.SessionKey]*sessionRow
+	events   map[store.EventKey]webhook.Event
+}
 
 type attemptKey struct {
 	store.SessionKey
@@ -122,6 +129,7 @@ func newMemory(alone bool) *memory {
 		incomes: map[store.IncomeKey]store.Income{}, reservations: map[store.ReservationKey]store.Reservation{},
 		accounts: map[store.AccountKey]store.Account{}, operators: map[string]operator.Operator{}, logins: map[[32]byte]operator.Login{},
 		archives: map[id.Archive]store.Archive{}, archived: map[store.SessionKey]store.Archived{},
+		attic: attic{map[store.SessionKey]*sessionRow{}, map[store.EventKey]webhook.Event{}},
 	}}
 }
 

@@ -201,7 +201,7 @@ func (w *world) liedAbout(p *session.Payout) bool {
 // operation finds what is registered or cancelled under one.
 func (w *world) operation(name string) (store.SessionKey, *item, *session.Payout) {
 	name, _, _ = strings.Cut(name, ".")
-	for k, row := range w.store.sessions {
+	for k, row := range w.rows() {
 		for n := range row.Payouts {
 			if p := &row.Payouts[n]; p.ID.String() == name {
 				i, _ := w.itemOf(k, p.ID)
@@ -392,6 +392,9 @@ func (w *world) audit() {
 			w.breaks("drain", "the statement %s is not taken in", untaken)
 		}
 	}
+	if w.archives {
+		w.proveArchives()
+	}
 	if w.office == nil {
 		return
 	}
@@ -426,7 +429,7 @@ func (w *world) compared() bool {
 			return false
 		}
 	}
-	for _, row := range w.store.sessions {
+	for _, row := range w.rows() {
 		for n := range row.Payouts {
 			if r := row.Payouts[n].Receipt; r != nil && !r.EarnedAt.IsZero() && !day(r.EarnedAt) {
 				return false
@@ -449,7 +452,7 @@ func (w *world) finalReceipts() {
 		}
 		alarms[a.Kind+" "+about]++
 	}
-	for k, row := range w.store.sessions {
+	for k, row := range w.rows() {
 		for n := range row.Payouts {
 			if p := &row.Payouts[n]; p.Receipt != nil {
 				i, _ := w.itemOf(k, p.ID)

@@ -54,6 +54,9 @@ type op struct {
 	world  *world
 }
 
+// opKey is under what the context of a request has its name.
+type opKey struct{}
+
 // errLost is what a partner has whose connection broke: anything may have
 // happened.
 var errLost = fault.New(fault.Internal, "simulated: the connection to the server broke")
@@ -87,7 +90,7 @@ func (w *world) start(o *op) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		answer, err := o.do(ctx, e)
+		answer, err := o.do(context.WithValue(ctx, opKey{}, o.name), e)
 		o.mu.Lock()
 		o.answer, o.err, o.back = answer, err, true
 		o.mu.Unlock()
@@ -159,7 +162,11 @@ type request struct {
 }
 
 func (c *charge) start(o *request) {
+	gone := c.isArchived(c.project.ID, c.session)
 	c.world.start(&op{name: o.name, what: o.what, do: o.do, may: o.may, then: func(a payout.Answer, err error) {
+		if gone {
+			c.ofArchived(o.name, a, err)
+		}
 		if err == nil {
 			o.then(a)
 		}
@@ -284,8 +291,11 @@ func (c *charge) pry(by *shop, name string) {
 		}
 		return e.Cancel(ctx, call, r)
 	}, then: func(a payout.Answer, err error) {
-		if err == nil {
+		switch {
+		case err == nil:
 			c.breaks("own", "%s of a session of %s was done for %s: %s", what, c.project.ID, by.project.ID, a.Body)
+		case fault.CodeOf(err) == fault.WrongState:
+			c.breaks("own", "%s is told of a session of %s: %v", by.project.ID, c.project.ID, err)
 		}
 	}})
 }
@@ -293,13 +303,20 @@ func (c *charge) pry(by *shop, name string) {
 // replay delivers one of a partner's webhooks again, as an operator does.
 func (s *shop) replay(name string) {
 	events := slices.DeleteFunc(sorted(s.store.events, byEventKey), func(e webhook.Event) bool { return e.Project != s.project.ID })
-	if len(events) == 0 {
-		return
+	if len(events) > 0 {
+		s.replayEvent(name, eventKey(events[s.roll(name+" picks").IntN(len(events))]))
 	}
-	e := events[s.roll(name+" picks").IntN(len(events))]
-	s.world.start(&op{name: name, what: "replay " + e.Type + " of " + s.label(eventKey(e).SessionKey), do: func(ctx context.Context, n *payout.Engine) (payout.Answer, error) {
-		return payout.Answer{}, n.Replay(ctx, eventKey(e))
-	}, then: func(payout.Answer, error) {}})
+}
+
+func (s *shop) replayEvent(name string, k store.EventKey) {
+	gone := s.isArchived(k.Project, k.Session)
+	s.world.start(&op{name: name, what: fmt.Sprintf("replay %s of %s", s.store.events[k].Type, s.label(k.SessionKey)), do: func(ctx context.Context, n *payout.Engine) (payout.Answer, error) {
+		return payout.Answer{}, n.Replay(ctx, k)
+	}, then: func(_ payout.Answer, err error) {
+		if gone && (err == nil || fault.CodeOf(err) == fault.NotFound) {
+			s.breaks("archive", "%s is archived, and its webhook is replayed: %v", s.label(k.SessionKey), err)
+		}
+	}})
 }
 
 // pay brings money in, under a reference that is repeated.

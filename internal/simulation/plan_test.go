@@ -44,6 +44,7 @@ type offers struct {
 	phones     bool // a third rail, to phones, which verifies people too
 	statements bool // of the rails, taken in while payouts go on
 	newYear    bool // it is played across the end of a year
+	archives   bool // what has ended is archived while payouts go on
 }
 
 // faults are the kinds of what goes wrong and how often at most. Each history
@@ -114,6 +115,9 @@ var offered = []struct {
 	{"statement sent twice", 0.4, func(o *offers) bool { return o.statements }},
 	{"statement issued anew", 0.3, func(o *offers) bool { return o.statements }},
 	{"return told otherwise", 0.3, func(o *offers) bool { return o.statements }},
+	{"archiving is interrupted", 0.6, func(o *offers) bool { return o.archives }},
+	{"archived by two", 0.6, func(o *offers) bool { return o.archives }},
+	{"comes back once archived", 0.5, func(o *offers) bool { return o.archives }},
 }
 
 func (w *world) draw() config {
@@ -150,6 +154,7 @@ func (w *world) offer(jumps bool) offers {
 	some := func() bool { return r.IntN(2) == 0 }
 	return offers{
 		multi: some(), taxed: some(), foreign: some(), owned: some(), phones: some(), statements: some() && !jumps, newYear: r.IntN(6) == 0 && !jumps,
+		archives: some() && !w.old,
 	}
 }
 
@@ -190,6 +195,9 @@ func (w *world) build() {
 	}
 	if w.taxed {
 		w.openOffice()
+	}
+	if w.archives {
+		w.openCellar()
 	}
 	w.hooks = &receivers{world: w, first: map[id.Event]time.Time{}, took: map[id.Event]bool{}, heard: map[store.EventKey]bool{}, whole: map[id.Event]bool{}}
 	w.looked = newChecks()

@@ -281,7 +281,8 @@ func (p *payment) answers(c *call, answer func(rail.Outcome)) {
 // admit tells the truth until it is heard.
 func (p *payment) admit() {
 	p.notice(p.truth(), func(err error) {
-		if p.admitted = p.admitted || err == nil; !p.admitted {
+		a, _ := p.attempt(p.reference)
+		if p.admitted = p.admitted || err == nil || p.isArchived(a.Project, a.Session); !p.admitted {
 			p.after(time.Second, p.number(p.item.label+" is admitted"), p.admit)
 		}
 	})

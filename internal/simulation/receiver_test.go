@@ -56,7 +56,7 @@ func (h *receivers) about(r *http.Request) string {
 	s, _ := id.ParseSession(in.Session.ID)
 	h.store.data.Lock()
 	defer h.store.data.Unlock()
-	for k := range h.store.sessions {
+	for k := range h.rows() {
 		if k.Session == s {
 			return in.Type + " of " + h.label(k)
 		}
@@ -130,7 +130,7 @@ func (h *receivers) shopOf(r *http.Request) *shop {
 func (h *receivers) judge(n *node, shop *shop, r *http.Request, body []byte) webhook.Event {
 	var e webhook.Event
 	named := header(r, "x-payoutd-event-id")
-	for _, o := range h.store.events {
+	for _, o := range h.webhooks() {
 		if o.ID.String() == named {
 			e = o
 		}

@@ -42,6 +42,9 @@ var sabotages = []struct {
 	{"loss", "unknown receipts passed over", []string{"receipt"}, 98},
 	{"loss", "number kept", []string{"numbers"}, 3},
 	{"loss", "second line passes", []string{"statement"}, 9},
+	{"money", "archived is unknown", []string{"archive"}, 3},
+	{"money", "late return forgotten", []string{"returns"}, 1},
+	{"loss", "archived nowhere", []string{"archive"}, 3},
 }
 
 // seedsMax is within how many seeds each fault must be found, from its own on.

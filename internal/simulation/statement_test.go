@@ -249,13 +249,15 @@ func (r *simRail) whose(reference string) string {
 
 // doubtful reports whether there may be more differences about a payment than
 // were put into statements: the rail has contradicted itself about it, or has
-// given back what does not come back, or what its statements say is not paid.
+// given back what does not come back, or what its statements say is not paid,
+// or what is archived.
 func (r *simRail) doubtful(reference string, left bool) bool {
 	p := r.payments[reference]
 	if p == nil {
 		return false
 	}
-	odd := p.back != nil && (p.item.kind != instrument.KindAccount || p.back.Amount.Minor != p.minor || p.back.otherwise)
+	a, _ := r.attempt(reference)
+	odd := p.back != nil && (r.isArchived(a.Project, a.Session) || p.item.kind != instrument.KindAccount || p.back.Amount.Minor != p.minor || p.back.otherwise)
 	for _, s := range r.issued {
 		left = left || p.back != nil && (s.planted[finding{store.OtherAmount, reference}] > 0 || s.planted[finding{store.DoubledLine, reference}] > 0)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"hash/fnv"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"github.com/payoutd/payoutd/internal/rate"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/webhook"
 )
 
 // opening is when a history begins, or else newYear, half a minute before the
@@ -44,6 +46,7 @@ type world struct {
 	seed uint64
 	config
 	plain      bool // it offers payouts to cards and accounts alone
+	old        bool // nothing is archived
 	opening    time.Time
 	suppressed map[string]bool // choices that are not made, by name
 	made       []string        // choices that were made: what shrinking may take out
@@ -55,6 +58,7 @@ type world struct {
 	ops    []*op
 	shops  []*shop
 	office *office // nil where there is no tax service
+	cellar *cellar // nil where nothing is archived
 	labels map[string]*charge
 	// recipients are what is to be paid, by whom, whom no two payouts share.
 	recipients map[string]*item
@@ -106,7 +110,7 @@ type event struct {
 
 func newWorld(t *testing.T, seed uint64, suppressed map[string]bool) *world {
 	w := &world{
-		t: t, seed: seed, plain: seedsKept[seed].plain, opening: opening, suppressed: suppressed,
+		t: t, seed: seed, plain: seedsKept[seed].world == plain, old: seedsKept[seed].world == old, opening: opening, suppressed: suppressed,
 		labels: map[string]*charge{}, recipients: map[string]*item{}, prices: map[rate.Price]bool{},
 		poke: make(chan struct{}, 1), ordinal: map[string]int{}, sum: sha256.New(),
 	}
@@ -437,6 +441,36 @@ func (h *eventHeap) Pop() any {
 	return last
 }
 
+// row finds a session, be it archived or not.
+func (w *world) row(k store.SessionKey) (*sessionRow, bool) {
+	row, ok := w.store.sessions[k]
+	if !ok {
+		row, ok = w.store.attic.sessions[k]
+	}
+	return row, ok
+}
+
+// rows are all sessions, and webhooks all webhooks, archived or not.
+func (w *world) rows() iter.Seq2[store.SessionKey, *sessionRow] {
+	return both(w.store.sessions, w.store.attic.sessions)
+}
+
+func (w *world) webhooks() iter.Seq2[store.EventKey, webhook.Event] {
+	return both(w.store.events, w.store.attic.events)
+}
+
+func both[K comparable, V any](live, gone map[K]V) iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		for _, table := range []map[K]V{live, gone} {
+			for k, v := range table {
+				if !yield(k, v) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // labelOf says in words what a payout is about.
 func (w *world) labelOf(k store.SessionKey, p id.Payout) string {
 	if i, _ := w.itemOf(k, p); i != nil {
@@ -447,7 +481,7 @@ func (w *world) labelOf(k store.SessionKey, p id.Payout) string {
 
 // itemOf finds what a partner wanted by a payout, and the payout.
 func (w *world) itemOf(k store.SessionKey, number id.Payout) (*item, *session.Payout) {
-	row, ok := w.store.sessions[k]
+	row, ok := w.row(k)
 	if !ok {
 		return nil, nil
 	}
@@ -461,7 +495,7 @@ func (w *world) itemOf(k store.SessionKey, number id.Payout) (*item, *session.Pa
 
 // label says in words what a session is about.
 func (w *world) label(k store.SessionKey) string {
-	if row, ok := w.store.sessions[k]; ok {
+	if row, ok := w.row(k); ok {
 		return row.about
 	}
 	return "nothing"
