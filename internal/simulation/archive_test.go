@@ -127,7 +127,7 @@ func (c *charge) ofArchived(name string, a payout.Answer, err error) {
 	switch {
 	case err == nil && !a.Replayed:
 		c.breaks("archive", "%s is archived, and %s was done: %s", c.label, name, a.Body)
-	case fault.CodeOf(err) == fault.NotFound, fault.CodeOf(err) == fault.Invalid:
+	case fault.CodeOf(err) == fault.NotFound, fault.CodeOf(err) == fault.Invalid && c.stands():
 		c.breaks("archive", "%s is archived, and %s is answered: %v", c.label, name, err)
 	}
 }
@@ -163,11 +163,7 @@ func (g *gated) Archived(ctx context.Context, k store.SessionKey) (a store.Archi
 	if !g.n.archives {
 		return g.memory.Archived(ctx, k)
 	}
-	name := "what stays of " + g.n.labelled(k)
-	if of, ok := ctx.Value(opKey{}).(string); ok { // several may ask at once
-		name += " for " + of
-	}
-	err = g.ask(ctx, name, func() (err error) { a, err = g.memory.Archived(ctx, k); return err })
+	err = g.ask(ctx, "what stays of "+g.n.labelled(k)+of(ctx), func() (err error) { a, err = g.memory.Archived(ctx, k); return err })
 	return a, err
 }
 

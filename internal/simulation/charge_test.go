@@ -10,6 +10,7 @@ import (
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/payout"
+	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/wire"
 	"github.com/payoutd/payoutd/money"
 )
@@ -50,6 +51,7 @@ type item struct {
 	minor       int64
 	currency    money.Currency
 	fiscal      *fiscal
+	by          *bearer // nil for an open number
 	news        news
 	paid        int // by the books of the rails
 }
@@ -97,6 +99,11 @@ func (c *charge) shape() {
 			one.currency = money.RUB
 		}
 	}
+	if c.tokens {
+		for _, i := range c.items {
+			i.pays()
+		}
+	}
 }
 
 // cents makes some amounts foreign.
@@ -113,6 +120,12 @@ func (i *item) details() string {
 	switch {
 	case i.fiscal != nil && i.fiscal.alone:
 		return i.participants() + "," + i.receipt()
+	case i.by != nil && i.kind == instrument.KindAccount:
+		to = fmt.Sprintf(`"bank_account","bank_account":{"system_type":"ru","ru":{"token":%q,"full_name":%q,"description":"Pay"}}`, i.by.shows(), i.label)
+	case i.by != nil && i.by.kind == vault.CardHash:
+		to = fmt.Sprintf(`"card","card":{"type":"encrypted_card","encrypted_card":{"number_hash":%q}}`, i.by.shows())
+	case i.by != nil:
+		to = fmt.Sprintf(`"card","card":{"type":"tokenized_card","tokenized_card":{"token":%q}}`, i.by.shows())
 	case i.kind == instrument.KindAccount:
 		to = fmt.Sprintf(`"bank_account","bank_account":{"system_type":"ru","ru":{"bik":"044000777","account":%q,"full_name":%q,"description":"Pay"}}`,
 			i.destination, i.label)
@@ -234,7 +247,8 @@ func (c *charge) ask(create bool, name string, replay bool) {
 	gone, before := c.isArchived(c.project.ID, c.session), c.first != nil
 	c.asks++
 	c.created = create
-	c.world.start(&op{name: name, what: string(how), do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
+	may, judge := c.spends(body)
+	c.world.start(&op{name: name, what: string(how), may: may, do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
 		switch {
 		case create:
 			return e.Create(ctx, call, r)
@@ -245,7 +259,7 @@ func (c *charge) ask(create bool, name string, replay bool) {
 		}
 		return e.Init(ctx, call, r)
 	}, then: func(a payout.Answer, err error) {
-		if gone {
+		if judge(a, err); gone {
 			c.ofArchived(name, a, err)
 		}
 		switch {
@@ -297,11 +311,11 @@ func (c *charge) informs(r *wire.Request, name string) (wrong bool) {
 
 // informed is the refusal of who confirms something else, or does not know yet
 // what.
-func (c *charge) informed() fault.Code {
+func (c *charge) informed() []fault.Code {
 	if c.source == "" {
-		return ""
+		return nil
 	}
-	return fault.Invalid
+	return []fault.Code{fault.Invalid}
 }
 
 // awaits reports whether somebody must confirm the item: a payout in dollars

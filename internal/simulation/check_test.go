@@ -22,10 +22,12 @@ type checks struct {
 	due    bool // something was written since it looked
 	ends   map[id.Payout]string
 	quotes map[id.Payout]int64 // what a payout in dollars moves, in kopecks
+	// confirmed is when a payout was, by the product's clock.
+	confirmed map[id.Payout]time.Time
 }
 
 func newChecks() checks {
-	return checks{ends: map[id.Payout]string{}, quotes: map[id.Payout]int64{}}
+	return checks{ends: map[id.Payout]string{}, quotes: map[id.Payout]int64{}, confirmed: map[id.Payout]time.Time{}}
 }
 
 // check holds the database to the invariants of every moment.
@@ -49,6 +51,7 @@ func (w *world) check() {
 		for n := range row.Payouts {
 			p := &row.Payouts[n]
 			w.checkPayout(k, p)
+			w.checkToken(k, p)
 			if i, _ := w.itemOf(k, p.ID); i != nil {
 				w.checkQuote(i, k, p)
 				if i.fiscal != nil && !i.fiscal.alone {

@@ -499,11 +499,6 @@ func (g *gated) ProjectsRevision(ctx context.Context) (int64, error) {
 	return g.memory.ProjectsRevision(ctx)
 }
 
-func (g *gated) Wipe(ctx context.Context, _ time.Time, _ int) (int, error) {
-	_, err := g.idle(ctx, func() bool { return true }) // there are no tokens in this world
-	return 0, err
-}
-
 // transport carries the webhooks of a node.
 type transport struct{ n *node }
 

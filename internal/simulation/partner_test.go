@@ -43,7 +43,7 @@ type op struct {
 	node *node
 	do   func(context.Context, *payout.Engine) (payout.Answer, error)
 	then func(payout.Answer, error)
-	may  fault.Code // a refusal that is expected beside the usual ones
+	may  []fault.Code // refusals that are expected beside the usual ones
 
 	mu     sync.Mutex
 	back   bool
@@ -126,7 +126,7 @@ func (o *op) close() {
 		o.world.tell("%s: the answer is lost", o.name)
 	case err != nil:
 		o.world.tell("%s: %s", o.name, fault.CodeOf(err))
-		if code := fault.CodeOf(err); !expected[code] && code != o.may {
+		if code := fault.CodeOf(err); !expected[code] && !slices.Contains(o.may, code) {
 			o.world.breaks("answers", "%s is answered: %v", o.name, err)
 		}
 	default:
@@ -158,7 +158,8 @@ type request struct {
 	name, what string
 	do         func(context.Context, *payout.Engine) (payout.Answer, error)
 	then       func(payout.Answer)
-	may        fault.Code
+	may        []fault.Code
+	judge      func(payout.Answer, error) // may be nil
 }
 
 func (c *charge) start(o *request) {
@@ -166,6 +167,9 @@ func (c *charge) start(o *request) {
 	c.world.start(&op{name: o.name, what: o.what, do: o.do, may: o.may, then: func(a payout.Answer, err error) {
 		if gone {
 			c.ofArchived(o.name, a, err)
+		}
+		if o.judge != nil {
+			o.judge(a, err)
 		}
 		if err == nil {
 			o.then(a)
@@ -237,11 +241,13 @@ func (c *charge) act(what, name string) {
 	}
 	switch what {
 	case "start":
-		r, ok := c.parse(c.starts(), fmt.Sprintf(`{"session_id":%q,%s}`, c.session, c.items[0].details()))
+		body := fmt.Sprintf(`{"session_id":%q,%s}`, c.session, c.items[0].details())
+		r, ok := c.parse(c.starts(), body)
 		if !ok {
 			return
 		}
-		c.start(&request{name: name, what: what, do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
+		may, judge := c.spends(body)
+		c.start(&request{name: name, what: what, may: may, judge: judge, do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
 			return e.Start(ctx, call, r)
 		}, then: func(a payout.Answer) { mine(a) }})
 	case "confirm":

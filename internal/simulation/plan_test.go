@@ -45,6 +45,7 @@ type offers struct {
 	statements bool // of the rails, taken in while payouts go on
 	newYear    bool // it is played across the end of a year
 	archives   bool // what has ended is archived while payouts go on
+	tokens     bool // in place of open numbers
 }
 
 // faults are the kinds of what goes wrong and how often at most. Each history
@@ -118,6 +119,8 @@ var offered = []struct {
 	{"archiving is interrupted", 0.6, func(o *offers) bool { return o.archives }},
 	{"archived by two", 0.6, func(o *offers) bool { return o.archives }},
 	{"comes back once archived", 0.5, func(o *offers) bool { return o.archives }},
+	{"token deleted", 0.8, func(o *offers) bool { return o.tokens }},
+	{"button pressed twice", 0.6, func(o *offers) bool { return o.tokens }},
 }
 
 func (w *world) draw() config {
@@ -154,7 +157,7 @@ func (w *world) offer(jumps bool) offers {
 	some := func() bool { return r.IntN(2) == 0 }
 	return offers{
 		multi: some(), taxed: some(), foreign: some(), owned: some(), phones: some(), statements: some() && !jumps, newYear: r.IntN(6) == 0 && !jumps,
-		archives: some() && !w.old,
+		archives: some() && !w.old, tokens: some() && !w.old,
 	}
 }
 
@@ -199,6 +202,9 @@ func (w *world) build() {
 	if w.archives {
 		w.openCellar()
 	}
+	if w.tokens {
+		w.mint()
+	}
 	w.hooks = &receivers{world: w, first: map[id.Event]time.Time{}, took: map[id.Event]bool{}, heard: map[store.EventKey]bool{}, whole: map[id.Event]bool{}}
 	w.looked = newChecks()
 	for i := range w.shopsN {
@@ -237,6 +243,9 @@ func (w *world) open(i int) {
 		Keys: nil, CreatedAt: w.opening,
 	}, accounts: map[string]instrument.Source{}}
 	s.extras()
+	if w.tokens {
+		s.owns(i)
+	}
 	if s.deaf = r.IntN(8) == 0 && w.may(name+" has a receiver that is down"); s.deaf {
 		s.project.RetryShort = true // three days of it take long even here
 	}

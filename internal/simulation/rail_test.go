@@ -167,6 +167,9 @@ func (r *simRail) leaves(o rail.Order, opened string) *payment {
 		return nil
 	}
 	p := r.payments[o.Reference]
+	if p == nil && !i.bears(attempt.Payout) {
+		return nil
+	}
 	if p == nil {
 		p = &payment{simRail: r, reference: o.Reference, item: i, minor: o.Amount.Minor, mute: r.goesWrong("rail is mute", i.label)}
 		r.payments[o.Reference] = p

@@ -198,6 +198,11 @@ func (s *shop) hears(e webhook.Event) {
 		if s.healed {
 			return
 		}
+		for _, i := range c.items { // just before it is confirmed
+			if i.by != nil && s.goesWrong("token deleted", i.label) {
+				i.by.delete(i.label + " has its token deleted")
+			}
+		}
 		react := "confirm"
 		chance := s.roll(c.label + " reacts").IntN(10)
 		if chance == 0 {

@@ -43,8 +43,10 @@ var sabotages = []struct {
 	{"loss", "number kept", []string{"numbers"}, 3},
 	{"loss", "second line passes", []string{"statement"}, 9},
 	{"money", "archived is unknown", []string{"archive"}, 3},
-	{"money", "late return forgotten", []string{"returns"}, 1},
+	{"money", "late return forgotten", []string{"returns"}, 30},
 	{"loss", "archived nowhere", []string{"archive"}, 3},
+	{"isolation", "tokens of all partners", []string{"token"}, 10},
+	{"time", "ended tokens pay", []string{"token"}, 1},
 }
 
 // seedsMax is within how many seeds each fault must be found, from its own on.

@@ -23,6 +23,7 @@ import (
 	"github.com/payoutd/payoutd/internal/rate"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
@@ -59,7 +60,10 @@ type world struct {
 	shops  []*shop
 	office *office // nil where there is no tax service
 	cellar *cellar // nil where nothing is archived
-	labels map[string]*charge
+	// bearers are the tokens that there may be, and vault tells them apart.
+	bearers []*bearer
+	vault   *vault.Vault
+	labels  map[string]*charge
 	// recipients are what is to be paid, by whom, whom no two payouts share.
 	recipients map[string]*item
 	prices     map[rate.Price]bool // that were ever told
