@@ -155,7 +155,7 @@ type Engine struct {
 
 	// sealing is held for reading from the moment that something is sealed until
 	// it is committed; who changes the key that seals waits for all of it.
-	sealing  sync.RWMutex
+	sealing  gate
 	rotating sync.Mutex // one at a time
 
 	archiving sync.Mutex // one at a time
