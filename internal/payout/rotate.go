@@ -180,7 +180,7 @@ func (e *Engine) resealAll(ctx context.Context) (n int, err error) {
 	}
 	for after := (store.ItemKey{}); ; {
 		page, err := e.store.Items(ctx, after, rotateRows)
-		if err != nil || len(page) == 0 {
+		if err != nil || len(page) == 0 || sabotage == "tokens left under the old key" {
 			return n, err
 		}
 		var stale []store.Resealed[vault.Item]

@@ -248,7 +248,7 @@ func (c *charge) ask(create bool, name string, replay bool) {
 	c.asks++
 	c.created = create
 	may, judge := c.spends(body)
-	c.world.start(&op{name: name, what: string(how), may: may, do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
+	c.world.start(&op{name: name, what: string(how), by: c.shop, may: may, do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
 		switch {
 		case create:
 			return e.Create(ctx, call, r)
@@ -263,7 +263,7 @@ func (c *charge) ask(create bool, name string, replay bool) {
 			c.ofArchived(name, a, err)
 		}
 		switch {
-		case before && replay && (err == nil && !a.Replayed || fault.CodeOf(err) == fault.KeyExists || fault.CodeOf(err) == fault.WrongState):
+		case before && replay && !c.remarked() && (err == nil && !a.Replayed || fault.CodeOf(err) == fault.KeyExists || fault.CodeOf(err) == fault.WrongState):
 			c.breaks("key", "%s was answered, and asks for that again: %s %v", c.label, a.Body, err)
 		case err == nil:
 			c.made(a)
@@ -272,6 +272,9 @@ func (c *charge) ask(create bool, name string, replay bool) {
 		}
 	}})
 }
+
+// remarked reports whether what a key stands for can't be compared any more.
+func (c *charge) remarked() bool { return c.safe != nil && c.safe.marked }
 
 // learns keeps what is to be confirmed, wherever it is shown.
 func (c *charge) learns(body []byte) {

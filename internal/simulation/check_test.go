@@ -329,6 +329,9 @@ func (w *world) final() {
 	}
 	w.finalHooks()
 	w.finalMoney()
+	if w.safe != nil {
+		w.safe.opens()
+	}
 	if w.office != nil {
 		w.finalReceipts()
 	}

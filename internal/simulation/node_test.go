@@ -35,9 +35,15 @@ type node struct {
 	offset atomic.Int64
 	cut    atomic.Bool // it can't reach the database
 	frozen time.Time   // nothing that it does gets out before
-	cancel context.CancelFunc
-	backs  map[string]chan back // returns that a rail tells this node of
-	nudged atomic.Pointer[func()]
+	keys   vault.Keys  // in its key file when it started
+
+	stopping bool // it was told to
+	// booted is when it came up, and sighted when it could last reach the database
+	// again.
+	booted, sighted time.Time
+	cancel          context.CancelFunc
+	backs           map[string]chan back // returns that a rail tells this node of
+	nudged          atomic.Pointer[func()]
 }
 
 // back is a return on its way to a node.
@@ -50,6 +56,9 @@ type back struct {
 func (w *world) boot(slot int, offset time.Duration) {
 	n := &node{world: w, name: fmt.Sprintf("n%d", slot+1), backs: map[string]chan back{}}
 	n.offset.Store(int64(offset))
+	if n.keys = secrets().vault; w.safe != nil {
+		n.keys = w.safe.files[slot]
+	}
 	for name := range w.rails {
 		n.backs[name] = make(chan back, 1000)
 	}
@@ -68,13 +77,17 @@ func (n *node) live(ctx context.Context) {
 	for _, r := range n.world.rails {
 		rails[r.kind] = &connector{n, r}
 	}
-	v, err := vault.New(secrets().vault)
+	v, err := vault.New(n.keys)
 	if err != nil {
 		n.breaks("engine", "vault: %v", err)
 		return
 	}
 	var e *payout.Engine
 	for {
+		if err := n.proved(ctx, v); err != nil {
+			n.breaks("vault", "%s does not start: %v", n.name, err)
+			return
+		}
 		e, err = payout.New(ctx, payout.Options{
 			Store: &gated{memory: n.store, n: n}, Vault: v, Rails: rails, ServerKeys: map[partner.KeyType]sign.PrivateKey{partner.P256: secrets().server},
 			Now: n.now, QueryGapMax: n.gapMax, Transport: transport{n},
@@ -91,7 +104,7 @@ func (n *node) live(ctx context.Context) {
 		}
 	}
 	n.mu.Lock()
-	n.engine, n.up = e, !n.dead.Load()
+	n.engine, n.up, n.booted = e, !n.dead.Load(), time.Now()
 	n.mu.Unlock()
 	n.wake()
 	if err := e.Run(ctx); err != nil && !n.dead.Load() && fault.CodeOf(err) != fault.Stale {
@@ -101,6 +114,15 @@ func (n *node) live(ctx context.Context) {
 	n.up = false
 	n.mu.Unlock()
 	e.Close()
+}
+
+// proved sees that a node has the keys of all that is sealed, as each does that
+// starts.
+func (n *node) proved(ctx context.Context, v *vault.Vault) error {
+	if n.safe == nil || n.dead.Load() || ctx.Err() != nil {
+		return nil
+	}
+	return payout.Proved(context.WithoutCancel(ctx), n.store, v)
 }
 
 // admit lets the commands of workers into the queue one after the other.
@@ -185,6 +207,7 @@ func (n *node) stop() {
 		return
 	}
 	n.tell("%s is told to stop", n.name)
+	n.stopping = true
 	n.cancel()
 	slot := slices.Index(n.nodes, n)
 	var again func()

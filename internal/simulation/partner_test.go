@@ -28,6 +28,7 @@ type shop struct {
 	deaf     bool // its receiver is down for good
 	deposits map[string]*deposit
 	accounts map[string]instrument.Source // of its own
+	keyring  keyring
 }
 
 type deposit struct {
@@ -44,6 +45,10 @@ type op struct {
 	do   func(context.Context, *payout.Engine) (payout.Answer, error)
 	then func(payout.Answer, error)
 	may  []fault.Code // refusals that are expected beside the usual ones
+	by   *shop        // who has signed it; nil for what no partner asks
+	key  int          // by which of its keys
+
+	mustPass, mayPass bool // so signed
 
 	mu     sync.Mutex
 	back   bool
@@ -84,13 +89,20 @@ func (w *world) start(o *op) {
 		o.then(payout.Answer{}, errLost)
 		return
 	}
+	do := o.do
+	if w.keys && o.by != nil {
+		o.key = o.by.signs(o.name)
+		o.mustPass, o.mayPass = o.by.holds(o.key, o.node)
+		o.may = append(slices.Clip(o.may), fault.Unauthenticated)
+		do = o.signed
+	}
 	w.tell("%s: %s, on %s", o.name, o.what, o.node.name)
 	w.ops = append(w.ops, o)
 	e := o.node.serves()
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		answer, err := o.do(context.WithValue(ctx, opKey{}, o.name), e)
+		answer, err := do(context.WithValue(ctx, opKey{}, o.name), e)
 		o.mu.Lock()
 		o.answer, o.err, o.back = answer, err, true
 		o.mu.Unlock()
@@ -164,7 +176,7 @@ type request struct {
 
 func (c *charge) start(o *request) {
 	gone := c.isArchived(c.project.ID, c.session)
-	c.world.start(&op{name: o.name, what: o.what, do: o.do, may: o.may, then: func(a payout.Answer, err error) {
+	c.world.start(&op{name: o.name, what: o.what, by: c.shop, do: o.do, may: o.may, then: func(a payout.Answer, err error) {
 		if gone {
 			c.ofArchived(o.name, a, err)
 		}
@@ -288,7 +300,7 @@ func (c *charge) pry(by *shop, name string) {
 	r := wire.Request{Session: c.session}
 	call := by.call("", false, "")
 	what := []string{"status", "confirm", "cancel"}[c.roll(name).IntN(3)]
-	c.world.start(&op{name: name, what: what + " of another's session", do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
+	c.world.start(&op{name: name, what: what + " of another's session", by: by, do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
 		switch what {
 		case "status":
 			return e.Status(ctx, call, r)

@@ -46,6 +46,7 @@ type offers struct {
 	newYear    bool // it is played across the end of a year
 	archives   bool // what has ended is archived while payouts go on
 	tokens     bool // in place of open numbers
+	keys       bool // those of partners and of the vault are replaced
 }
 
 // faults are the kinds of what goes wrong and how often at most. Each history
@@ -157,7 +158,7 @@ func (w *world) offer(jumps bool) offers {
 	some := func() bool { return r.IntN(2) == 0 }
 	return offers{
 		multi: some(), taxed: some(), foreign: some(), owned: some(), phones: some(), statements: some() && !jumps, newYear: r.IntN(6) == 0 && !jumps,
-		archives: some() && !w.old, tokens: some() && !w.old,
+		archives: some() && !w.old, tokens: some() && !w.old, keys: some() && !w.old,
 	}
 }
 
@@ -205,6 +206,9 @@ func (w *world) build() {
 	if w.tokens {
 		w.mint()
 	}
+	if w.keys {
+		w.openSafe()
+	}
 	w.hooks = &receivers{world: w, first: map[id.Event]time.Time{}, took: map[id.Event]bool{}, heard: map[store.EventKey]bool{}, whole: map[id.Event]bool{}}
 	w.looked = newChecks()
 	for i := range w.shopsN {
@@ -245,6 +249,9 @@ func (w *world) open(i int) {
 	s.extras()
 	if w.tokens {
 		s.owns(i)
+	}
+	if w.keys {
+		s.rekey()
 	}
 	if s.deaf = r.IntN(8) == 0 && w.may(name+" has a receiver that is down"); s.deaf {
 		s.project.RetryShort = true // three days of it take long even here
@@ -410,7 +417,7 @@ func (w *world) trouble(slot int) {
 			n := w.nodes[slot]
 			w.tell("%s is cut off from the database for %v", name, d)
 			n.cut.Store(true)
-			w.after(d, name+" is back", func() { n.cut.Store(false) })
+			w.after(d, name+" is back", func() { n.sees() })
 		})
 	}
 	if w.jumps {
@@ -418,6 +425,13 @@ func (w *world) trouble(slot int) {
 			d := time.Duration(r.Int64N(int64(3*time.Hour))) - time.Hour
 			w.plan(when(), fmt.Sprintf("the clock of %s jumps #%d", name, i+1), func() { w.jump(w.nodes[slot], d) })
 		}
+	}
+}
+
+// sees ends that a machine can't reach the database.
+func (n *node) sees() {
+	if n.cut.Swap(false) {
+		n.sighted = time.Now()
 	}
 }
 
@@ -437,7 +451,7 @@ func (w *world) heal() {
 	most := int64(0)
 	for _, n := range w.nodes {
 		n.frozen = time.Time{}
-		n.cut.Store(false)
+		n.sees()
 		most = max(most, n.offset.Load())
 	}
 	for _, n := range w.nodes {

@@ -47,6 +47,8 @@ var sabotages = []struct {
 	{"loss", "archived nowhere", []string{"archive"}, 3},
 	{"isolation", "tokens of all partners", []string{"token"}, 10},
 	{"time", "ended tokens pay", []string{"token"}, 1},
+	{"isolation", "retired keys sign", []string{"keys"}, 1},
+	{"loss", "tokens left under the old key", []string{"vault"}, 1},
 }
 
 // seedsMax is within how many seeds each fault must be found, from its own on.

@@ -64,16 +64,16 @@ func (w *world) mint() {
 }
 
 // owns makes a shop share its tokens, which may end soon.
-func (p *shop) owns(i int) {
-	r := p.roll("tokens last " + string(p.project.ID))
-	if p.project.Elements = true; p.partnerOf(i) == "acme" {
-		p.project.Partner = "acme"
+func (s *shop) owns(i int) {
+	r, p := s.roll("tokens last "+string(s.project.ID)), &s.project
+	if p.Elements = true; s.partnerOf(i) == "acme" {
+		p.Partner = "acme"
 	}
 	if r.IntN(3) == 0 {
-		p.project.TokenLife = partner.Duration(time.Duration(5+r.IntN(40)) * time.Second)
+		p.TokenLife = partner.Duration(time.Duration(5+r.IntN(40)) * time.Second)
 	}
 	if r.IntN(3) == 0 {
-		p.project.PublicTokenLife = partner.Duration(time.Duration(1+r.IntN(2000)) * time.Millisecond)
+		p.PublicTokenLife = partner.Duration(time.Duration(1+r.IntN(2000)) * time.Millisecond)
 	}
 }
 
@@ -145,7 +145,7 @@ func (b *bearer) ask(
 		return
 	}
 	call := s.call("", false, "")
-	b.start(&op{name: name, what: string(how), do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
+	b.start(&op{name: name, what: string(how), by: s, do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
 		return do(e, ctx, call, r)
 	}, then: func(a payout.Answer, err error) {
 		if err != nil {

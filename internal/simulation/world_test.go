@@ -60,6 +60,7 @@ type world struct {
 	shops  []*shop
 	office *office // nil where there is no tax service
 	cellar *cellar // nil where nothing is archived
+	safe   *safe   // nil where no key is replaced
 	// bearers are the tokens that there may be, and vault tells them apart.
 	bearers []*bearer
 	vault   *vault.Vault
