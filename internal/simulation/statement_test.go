@@ -9,6 +9,7 @@ import (
 
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/payout"
+	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/money"
 	"github.com/payoutd/payoutd/rail/statement"
@@ -86,7 +87,7 @@ func (r *simRail) issue() {
 		case l.Kind == statement.Payout && r.goesWrong("line left out", name):
 			s.planted[finding{store.Missing, l.Reference}]++
 			continue
-		case l.Kind == statement.Payout && r.goesWrong("line of another amount", name):
+		case l.Kind == statement.Payout && (r.goesWrong("line of another amount", name) || r.misleads(l.Reference, name)):
 			s.planted[finding{store.OtherAmount, l.Reference}]++
 			l.Amount.Minor++
 		case r.goesWrong("line doubled", name):
@@ -119,6 +120,16 @@ func (r *simRail) issue() {
 		again.ID, again.anew = s.ID+"-anew", true
 		r.queue(&again)
 	}
+}
+
+// misleads makes a line of another amount of every other payment that nobody here
+// knows to be paid: there it could prove what is not so.
+func (r *simRail) misleads(reference, name string) bool {
+	const kind = "line of another amount"
+	a, _ := r.attempt(reference)
+	_, p := r.itemOf(store.SessionKey{Project: a.Project, Session: a.Session}, a.Payout)
+	return !r.old && !r.healed && r.rates[kind] > 0 && p != nil && (p.State == session.Sent || p.State == session.Unclear) &&
+		r.roll(name+" misleads").IntN(2) == 0 && r.may(name+" "+kind)
 }
 
 func (r *simRail) queue(s *issued) {
