@@ -263,7 +263,7 @@ func (c *charge) ask(create bool, name string, replay bool) {
 			c.ofArchived(name, a, err)
 		}
 		switch {
-		case before && replay && !c.remarked() && (err == nil && !a.Replayed || fault.CodeOf(err) == fault.KeyExists || fault.CodeOf(err) == fault.WrongState):
+		case before && fault.CodeOf(err) == fault.Invalid, before && replay && !c.remarked() && (err == nil && !a.Replayed || fault.CodeOf(err) == fault.KeyExists || fault.CodeOf(err) == fault.WrongState):
 			c.breaks("key", "%s was answered, and asks for that again: %s %v", c.label, a.Body, err)
 		case err == nil:
 			c.made(a)

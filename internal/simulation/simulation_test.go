@@ -51,6 +51,7 @@ var seedsKept = map[uint64]struct {
 	world edition
 	why   string
 }{
+	152:  {all, "a token is deleted before the request that it paid for is repeated"},
 	124:  {plain, "two nodes make the first attempt of a webhook, and the later one is written down first"},
 	185:  {plain, "a node is told to stop before it has come up"},
 	193:  {plain, "a repeated request overtakes the one that it repeats"},
