@@ -276,6 +276,9 @@ func reply(w http.ResponseWriter, out any, err error) {
 		r := refusal{fault.CodeOf(err), err.Error()}
 		if e, ok := errors.AsType[*fault.Error](err); ok && e.Code != fault.Internal {
 			r.Text = e.Text
+			if e.Code == fault.Busy && e.Cause != nil { // such as a database that was stopped
+				r.Text += ": " + e.Cause.Error()
+			}
 		}
 		w.WriteHeader(fault.Lookup(r.Code).HTTP)
 		out = r

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -371,5 +372,14 @@ func TestSettingsAreLoggedByName(t *testing.T) {
 	url := "https://acme.example/hook?token=secret"
 	if got := (Settings{Webhook: &url}).LogValue().String(); got != "webhook" {
 		t.Errorf("logged as %q", got)
+	}
+}
+
+
+func TestBusySaysWhy(t *testing.T) {
+	w := httptest.NewRecorder()
+	reply(w, nil, fault.Wrap(fault.Busy, errors.New("the server closed the connection"), "take sessions of shop out"))
+	if body := w.Body.String(); !strings.Contains(body, `"take sessions of shop out: the server closed the connection"`) {
+		t.Errorf("told: %s", body)
 	}
 }
