@@ -375,7 +375,6 @@ func TestSettingsAreLoggedByName(t *testing.T) {
 	}
 }
 
-
 func TestBusySaysWhy(t *testing.T) {
 	w := httptest.NewRecorder()
 	reply(w, nil, fault.Wrap(fault.Busy, errors.New("the server closed the connection"), "take sessions of shop out"))

@@ -370,8 +370,10 @@ func TestNoticesOfStrangers(t *testing.T) {
 		want  string
 		asked *tax.Question // nil for nothing
 	}{
-		{l.call(), wire.OpNotices, both, `{"status":"ok","notifications":[{"tax_reference":"771310005942","count":0},{"tax_reference":"772912345698","count":2}]}`,
-			&tax.Question{Kind: tax.CountNotices, INNs: []string{known}}},
+		{
+			l.call(), wire.OpNotices, both, `{"status":"ok","notifications":[{"tax_reference":"771310005942","count":0},{"tax_reference":"772912345698","count":2}]}`,
+			&tax.Question{Kind: tax.CountNotices, INNs: []string{known}},
+		},
 		{birch, wire.OpNotices, both, `{"status":"ok","notifications":[{"tax_reference":"771310005942","count":0},{"tax_reference":"772912345698","count":0}]}`, nil},
 		{birch, wire.OpRead, both, `{"status":"ok","notifications":[{"tax_reference":"771310005942"},{"tax_reference":"772912345698"}]}`, nil},
 		{l.call(), wire.OpDelivered, marks, `{"status":"ok"}`, &tax.Question{Kind: tax.DeliverNotices, Delivered: map[string][]string{known: {"n-2"}}}},
