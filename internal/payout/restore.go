@@ -571,7 +571,7 @@ func (w *taskWorker) recallPayout(ctx context.Context, with errand, p *session.P
 		return 1, nil
 	case err == nil:
 		return 0, nil // it is sent by now, and asked about as such
-	case code == fault.Busy:
+	case code == fault.Busy, p.State == session.Awaiting, p.State == session.Confirmed: // it has to follow, before its time ends
 		return 0, err
 	}
 	text := fmt.Sprintf("the rail %s says %s of the payout, which was sent in the time that is lost, and the books can't follow: %v", p.Rail, says.Status, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -275,6 +276,43 @@ func TestRestoreUnbooked(t *testing.T) {
 		t.Errorf("alarms %q, want one for each session and the one of the restore", alarms)
 	}
 	l.clean()
+}
+
+// A payout that awaits its confirmation, and that its rail has paid, is asked
+// about until the books have that: with its time it would be told as cancelled.
+func TestRestoreAsksUntilItIsBooked(t *testing.T) {
+	l, lost := restoreLab(t)
+	l.start()
+	s := l.awaiting()
+	fails := &failingCommits{of: l.key(s)}
+	l.wrap = func(s store.Store) store.Store { fails.Store = s; return fails }
+	l.reopen()
+	l.declare()
+	lost.set(rail.Succeeded, l.reference(s, 0))
+	fails.left.Store(2)
+	l.start()
+	l.held()
+	if of := l.session(s); of.State != session.Paid || fails.left.Load() > 0 {
+		t.Fatalf("when rails have been asked it is %s, with %d failures to come; want %s", of.State, fails.left.Load(), session.Paid)
+	}
+	if alarms := l.alarms(); len(alarms) != 1 {
+		t.Errorf("alarms %q, want that of the restore", alarms)
+	}
+	l.clean()
+}
+
+// failingCommits is a store that loses some commits about a session.
+type failingCommits struct {
+	store.Store
+	of   store.SessionKey
+	left atomic.Int64
+}
+
+func (s *failingCommits) Commit(ctx context.Context, reads store.Reads, decide func(*store.Rows) (*store.Changes, error)) error {
+	if slices.Contains(reads.Sessions, s.of) && s.left.Add(-1) >= 0 {
+		return fault.New(fault.Internal, "lost")
+	}
+	return s.Store.Commit(ctx, reads, decide)
 }
 
 // New payouts wait until statements tell of the whole lost time, or somebody takes
