@@ -585,14 +585,15 @@ func (w *taskWorker) unbooked(ctx context.Context, with errand, s *session.Sessi
 	r := w.restores.now.Load()
 	for i := range s.Payouts {
 		p := &s.Payouts[i]
-		moves, ok := w.byName[p.Rail]
-		if r == nil || int64(p.ID) >= r.Number || !ok || p.Verification() || p.State != session.Checking && p.State != session.Checked {
+		if r == nil || int64(p.ID) >= r.Number || p.Rail == "" || p.Verification() || p.State != session.Checking && p.State != session.Checked {
 			continue
 		}
-		asked := w.now()
-		limited, cancel := context.WithTimeout(ctx, queryTimeout)
-		says, err := guarded(func() (rail.Outcome, error) { return moves.Query(limited, p.Reference) })
-		cancel()
+		says, asked, err := rail.Outcome{Status: rail.Unknown}, w.now(), error(nil)
+		if moves, ok := w.byName[p.Rail]; ok {
+			limited, cancel := context.WithTimeout(ctx, queryTimeout)
+			says, err = guarded(func() (rail.Outcome, error) { return moves.Query(limited, p.Reference) })
+			cancel()
+		}
 		switch {
 		case ctx.Err() != nil:
 			return true, ctx.Err()

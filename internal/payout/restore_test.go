@@ -98,7 +98,7 @@ func (l *lab) held() {
 		if err != nil {
 			l.Fatal(err)
 		}
-		return r.State == RestoreHeld
+		return r.State == RestoreHeld && l.engine.Restored().State == RestoreHeld // as all requests find it
 	})
 }
 
@@ -313,6 +313,42 @@ func (s *failingCommits) Commit(ctx context.Context, reads store.Reads, decide f
 		return fault.New(fault.Internal, "lost")
 	}
 	return s.Store.Commit(ctx, reads, decide)
+}
+
+// Who has taken the rail away since knows no more of what it has paid.
+func TestRestoreUnbookedWithoutItsRail(t *testing.T) {
+	l, lost := restoreLab(t)
+	s := l.init(cardBody(5_000_00)) // more than there is: a deposit is lost
+	l.declare()
+	lost.set(rail.Succeeded, l.reference(s, 0))
+	l.start()
+	l.held()
+	l.close()
+	delete(l.rails, instrument.KindCard)
+	l.open()
+	l.start()
+	attempts := func() (n int) {
+		l.advance(time.Minute)
+		err := l.store.Snapshot(t.Context(), func(s store.Snapshot) error {
+			for task, err := range s.Tasks(t.Context(), l.project) {
+				if err != nil {
+					return err
+				}
+				n = task.Attempt
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := attempts()
+	l.eventually("it is looked at again", func() bool { return l.session(s).State.Final() || attempts() > before })
+	if of := l.session(s); of.State.Final() {
+		t.Errorf("what was paid is told as %s", of.State)
+	}
+	l.clean()
 }
 
 // New payouts wait until statements tell of the whole lost time, or somebody takes
