@@ -3,8 +3,9 @@
 // server of the same wire.
 //
 // A payout that was answered with an error of the transport, an Error with status
-// 500 or above, or one that is unreadable, may have been started: ask for its status, or repeat the call with the same idempotency key
-// and WithReplay. Never repeat it without a key.
+// 500 or above, or one that is unreadable, may have been started: ask for its
+// status, or repeat the call with the same idempotency key and WithReplay. Never
+// repeat it without a key.
 package client
 
 import (
