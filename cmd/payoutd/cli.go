@@ -89,7 +89,7 @@ func (p *program) run(ctx context.Context, args []string) (code int) {
 	parser, err := kong.New(&g,
 		kong.Name("payoutd"), kong.Description(description), kong.Writers(p.stdout, p.stderr),
 		kong.Exit(func(code int) { panic(exited(code)) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}), kong.Help(help),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}), kong.Help(help), kong.ValueFormatter(withDefault),
 		kong.Resolvers(variables), kong.Bind(p, &g.global), kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	if err != nil {
@@ -103,6 +103,16 @@ func (p *program) run(ctx context.Context, args []string) (code int) {
 		return p.misuse(err)
 	}
 	return p.fail(parsed.Run())
+}
+
+// withDefault tells the default of a flag in its help where a placeholder stands
+// in the place of that.
+func withDefault(v *kong.Value) string {
+	help := kong.DefaultHelpValueFormatter(v)
+	if v.Flag == nil || v.Flag.PlaceHolder == "" || v.Default == "" {
+		return help
+	}
+	return help + " Default: " + v.Default + "."
 }
 
 // help prints what a command takes: of one that stands for its first, as archive

@@ -126,9 +126,12 @@ func (t *tx) start(s *session.Session, number id.Payout, c Call, d session.Detai
 		return t.beginAlone(s, number, c, d)
 	}
 	kind := d.Instrument.Kind()
-	moves, ok := t.rails[kind]
-	if !ok || !t.sandbox && !c.Project.Allows(kind) {
+	if !t.sandbox && !c.Project.Allows(kind) {
 		return fault.New(fault.Unauthorized, "payouts by %s are not enabled for the project", kind)
+	}
+	moves, ok := t.rails[kind]
+	if !ok {
+		return fault.New(fault.Unauthorized, "the server has no rail for payouts by %s", kind)
 	}
 	if err := t.sourced(s.Project, &d); err != nil {
 		return err
