@@ -731,7 +731,7 @@ func schedule(p *partner.Project) webhook.Schedule {
 }
 
 // replay begins the delivery of an event again that has come to its end, with
-// the same body and signature.
+// the same body and signature. Like a new one it waits for those before it.
 type replay struct {
 	project *partner.Project
 	event   store.EventKey
@@ -752,6 +752,9 @@ func (r *replay) decide(t *tx) (Answer, error) {
 			r.event.N, r.event.Session, e.Due.Format(time.RFC3339))
 	}
 	e.Status, e.Attempts, e.Due = webhook.Pending, e.Attempts+1, t.now
+	if t.undeliveredBefore(&e) {
+		e.Due = t.now.Add(holdBackMax)
+	}
 	e.Owner, e.Lease = "", time.Time{}
 	t.own.Events = append(t.own.Events, e)
 	t.own.Deliveries = append(t.own.Deliveries, webhook.Attempt{
@@ -778,7 +781,8 @@ func (t *tx) giveUp(e *webhook.Event) {
 }
 
 // release lets the next event of the session go once e has come to its end, to
-// whoever claims it.
+// whoever claims it. One that has attempts is held back after a replay, or waits
+// for another try: a receiver that takes e may have it at once in both cases.
 func (t *tx) release(e *webhook.Event) {
 	if e.Status == webhook.Pending {
 		return
@@ -790,7 +794,7 @@ func (t *tx) release(e *webhook.Event) {
 			next = o
 		}
 	}
-	if next == nil || next.Attempts > 0 || !next.Due.After(t.now) {
+	if next == nil || !next.Due.After(t.now) || next.Attempts > 0 && (next.Owner != "" || e.Status != webhook.Delivered) {
 		return
 	}
 	released := *next

@@ -329,15 +329,16 @@ func (t *tx) emit(s *session.Session, h session.Hook, project *partner.Project) 
 	return nil
 }
 
-// undeliveredBefore reports whether an event of the session waits for delivery,
-// one that this command has just made included.
+// undeliveredBefore reports whether an earlier event of the session waits for
+// delivery, one that this command has just made included.
 func (t *tx) undeliveredBefore(e *webhook.Event) bool {
 	k := eventKey(e).SessionKey
 	if sabotage == "webhooks overtake" {
 		return false
 	}
-	return len(t.rows.Outbox[k]) > 0 || slices.ContainsFunc(t.own.Events, func(o webhook.Event) bool {
-		return eventKey(&o).SessionKey == k && o.Status == webhook.Pending
+	earlier := func(o webhook.Event) bool { return o.N < e.N }
+	return slices.ContainsFunc(t.rows.Outbox[k], earlier) || slices.ContainsFunc(t.own.Events, func(o webhook.Event) bool {
+		return eventKey(&o).SessionKey == k && o.Status == webhook.Pending && earlier(o)
 	})
 }
 
