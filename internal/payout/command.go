@@ -780,11 +780,11 @@ func (t *tx) giveUp(e *webhook.Event) {
 	t.alarm(eventKey(e).SessionKey, 0, "webhook_given_up", fmt.Sprintf("event %s was tried %d times", e.ID, e.Attempts))
 }
 
-// release lets the next event of the session go once e has come to its end, to
-// whoever claims it. One that has attempts is held back after a replay, or waits
+// release lets the next event of the session go once e and those before it have
+// come to their end, to whoever claims it. One that has attempts is held back after a replay, or waits
 // for another try: a receiver that takes e may have it at once in both cases.
 func (t *tx) release(e *webhook.Event) {
-	if e.Status == webhook.Pending {
+	if e.Status == webhook.Pending || t.undeliveredBefore(e) {
 		return
 	}
 	var next *webhook.Event

@@ -19,6 +19,7 @@ import (
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/webhook"
 	"github.com/payoutd/payoutd/internal/wire"
 	"github.com/payoutd/payoutd/money"
 	"github.com/payoutd/payoutd/rail"
@@ -805,6 +806,37 @@ func TestHeldBackEventGoesAhead(t *testing.T) {
 	l.deliveries(s, 1)
 	l.advance(holdBackMax)
 	l.receive(session.PaymentFinished, s)
+}
+
+// An event that goes ahead takes no other along: that one has five minutes of
+// its own.
+func TestEventAheadReleasesNoOther(t *testing.T) {
+	l := newLab(t)
+	tried := make(chan struct{}, 1000)
+	l.answer = func(h hook) int {
+		if h.Type == "ready_to_confirm" {
+			tried <- struct{}{}
+			return http.StatusBadGateway
+		}
+		return http.StatusOK
+	}
+	l.start()
+	s := l.init(accountBody(accountNumber, 100_00))
+	<-tried
+	l.until(s, session.Awaiting)
+	if err := l.confirm(s); err != nil {
+		t.Fatal(err)
+	}
+	paid := l.until(s, session.Paid)
+	l.deliveries(s, 1)
+	l.advance(holdBackMax - time.Minute)
+	l.take(string(instrument.KindAccount), back(&paid.Payouts[0], "R-1", 100_00))
+	l.advance(time.Minute)
+	l.receive(session.PaymentFinished, s)
+	l.eventually("the second is delivered", func() bool { return l.events()[1].Status == webhook.Delivered })
+	if wait := l.events()[2].Due.Sub(l.clock.Now()); wait < holdBackMax-time.Minute-patience {
+		t.Errorf("the third is due in %v, and the first is not delivered", wait)
+	}
 }
 
 func TestWebhookGivenUpRaisesAlarm(t *testing.T) {
