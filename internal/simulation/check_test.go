@@ -427,8 +427,9 @@ func (w *world) agreeItem(i *item, k store.SessionKey, p *session.Payout) {
 // receiver did.
 func (w *world) finalHooks() {
 	for k, e := range w.webhooks() {
+		_, taken := w.hooks.took[e.ID]
 		switch {
-		case e.Status == webhook.Delivered && !w.hooks.took[e.ID]:
+		case e.Status == webhook.Delivered && !taken:
 			w.breaks("delivered", "%s of %s is delivered, and its receiver never said so", e.Type, w.label(k.SessionKey))
 		case e.Status == webhook.GivenUp && !w.shopBy(k.Project).deaf && !w.jumped:
 			w.breaks("giving up", "%s of %s was given up, though its receiver is there", e.Type, w.label(k.SessionKey))

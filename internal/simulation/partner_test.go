@@ -318,7 +318,8 @@ func (c *charge) pry(by *shop, name string) {
 	}})
 }
 
-// replay delivers one of a partner's webhooks again, as an operator does.
+// replay delivers one of a partner's webhooks again and those after it, as an
+// operator does.
 func (s *shop) replay(name string) {
 	events := slices.DeleteFunc(sorted(s.store.events, byEventKey), func(e webhook.Event) bool { return e.Project != s.project.ID })
 	if len(events) > 0 {
@@ -333,6 +334,10 @@ func (s *shop) replayEvent(name string, k store.EventKey) {
 	}, then: func(_ payout.Answer, err error) {
 		if gone && (err == nil || fault.CodeOf(err) == fault.NotFound) {
 			s.breaks("archive", "%s is archived, and its webhook is replayed: %v", s.label(k.SessionKey), err)
+		}
+		k.N++
+		if _, more := s.store.events[k]; more && err == nil {
+			s.replayEvent(name+" and the next", k)
 		}
 	}})
 }

@@ -209,7 +209,7 @@ func (w *world) build() {
 	if w.keys {
 		w.openSafe()
 	}
-	w.hooks = &receivers{world: w, first: map[id.Event]time.Time{}, took: map[id.Event]bool{}, heard: map[store.EventKey]bool{}, whole: map[id.Event]bool{}}
+	w.hooks = &receivers{world: w, came: map[id.Event]int{}, took: map[id.Event]int{}, heard: map[store.EventKey]bool{}, whole: map[id.Event]bool{}}
 	w.looked = newChecks()
 	for i := range w.shopsN {
 		w.open(i)
