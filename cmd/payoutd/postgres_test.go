@@ -77,6 +77,12 @@ func TestPostgres(t *testing.T) {
 	run(exitDone, "next: payoutd deposit acme 1000.00 rub --data", "project", "create", "acme", "--public-key", key)
 	run(exitDone, "available: 5.00 RUB", "deposit", "acme", "5.00", "rub", "--reference", "r")
 	run(exitDone, "the books are clean", "check")
+	for _, more := range [][]string{nil, {"--fingerprints"}} {
+		run(exitFailure, "have the vault key each for itself", append([]string{"vault", "rotate"}, more...)...)
+	}
+	if _, acts, _ := runCommand(t, nil, append([]string{"audit"}, at...)...); strings.Contains(acts, "vault_rotate") {
+		t.Errorf("a refused command is among the acts:\n%s", acts)
+	}
 	run(exitFailure, "not of a sandbox", "sandbox", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--db", url)
 
 	var stops []func() int

@@ -29,14 +29,22 @@ func (f *keyFile) Keys() vault.Keys {
 	return f.keys
 }
 
-// Keep implements payout.Keeper. Several nodes have the keys each for itself,
+// MayKeep implements payout.Keeper. Several nodes have the keys each for itself,
 // so one of them alone must not change its own.
-func (f *keyFile) Keep(ctx context.Context, k vault.Keys) error {
+func (f *keyFile) MayKeep() error {
 	switch {
 	case f.vaultKey != "":
 		return fault.New(fault.WrongState, "the vault key comes from PAYOUTD_VAULT_KEY: replace it there, see `payoutd vault key --help`")
 	case f.db.shared():
 		return fault.New(fault.WrongState, "nodes that share a database have the vault key each for itself: replace it on all of them, see `payoutd vault key --help`")
+	}
+	return nil
+}
+
+// Keep implements payout.Keeper.
+func (f *keyFile) Keep(ctx context.Context, k vault.Keys) error {
+	if err := f.MayKeep(); err != nil {
+		return err
 	}
 	if err := f.write(ctx, f.path("vault.key"), k); err != nil {
 		return err

@@ -156,10 +156,9 @@ func (d *desk) rotate(ctx context.Context, in RotateRequest) (payout.Rotation, e
 		return payout.Rotation{}, fault.New(fault.Unauthorized, "this server does not keep the vault keys")
 	}
 	// Written down before, because it may be interrupted, and after.
-	if err := d.engine.Record(ctx, "", in.Actor, "vault_rotate_begin", "", fmt.Sprintf("fingerprints: %t", in.Fingerprints)); err != nil {
-		return payout.Rotation{}, err
-	}
-	done, err := d.engine.Rotate(ctx, d.keeper, in.Fingerprints)
+	done, err := d.engine.Rotate(ctx, d.keeper, in.Fingerprints, func() error {
+		return d.engine.Record(ctx, "", in.Actor, "vault_rotate_begin", "", fmt.Sprintf("fingerprints: %t", in.Fingerprints))
+	})
 	if err != nil {
 		return done, err
 	}

@@ -17,8 +17,11 @@ const SettingProbes = "vault_probes"
 type Keeper interface {
 	// Keys are the present ones.
 	Keys() vault.Keys
-	// Keep puts others in their place, durably: fault.WrongState where the keys
-	// come from outside and are not for the program to change.
+	// MayKeep is fault.WrongState where the keys come from outside and are not for
+	// the program to change.
+	MayKeep() error
+	// Keep puts others in their place, durably; the error is that of MayKeep, or
+	// that they could not be written.
 	Keep(ctx context.Context, k vault.Keys) error
 }
 
@@ -39,9 +42,11 @@ const rotateRows = 128
 // it, and drops the old one, while the server goes on. One that was interrupted
 // is taken up where it was: rows under the new key are passed over. fingerprints
 // replaces the key of those as well. A caller that stops to wait stops it.
+// begin, if any, is called when nothing stands against it and nothing is changed
+// yet; its error ends it.
 //
 // Where the keys come from outside, the new one must have been promoted there.
-func (e *Engine) Rotate(ctx context.Context, keeper Keeper, fingerprints bool) (Rotation, error) {
+func (e *Engine) Rotate(ctx context.Context, keeper Keeper, fingerprints bool, begin func() error) (Rotation, error) {
 	var done Rotation
 	if !e.rotating.TryLock() {
 		return done, fault.New(fault.Busy, "the vault is being sealed anew by another command")
@@ -51,10 +56,20 @@ func (e *Engine) Rotate(ctx context.Context, keeper Keeper, fingerprints bool) (
 		return done, err
 	}
 	keys := keeper.Keys()
-	switch {
-	case keys.Several() && !keys.Promoted():
+	if keys.Several() && !keys.Promoted() {
 		return done, fault.New(fault.WrongState, "the new vault key is not promoted: `payoutd vault key promote`, on every node")
-	case !keys.Several():
+	}
+	if !keys.Several() {
+		if err := keeper.MayKeep(); err != nil {
+			return done, err
+		}
+	}
+	if begin != nil {
+		if err := begin(); err != nil {
+			return done, err
+		}
+	}
+	if !keys.Several() {
 		next, err := keys.Add(fingerprints)
 		if err == nil {
 			next, err = next.Promote()

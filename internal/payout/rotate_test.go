@@ -27,12 +27,19 @@ func (f *keyFile) Keys() vault.Keys {
 	return f.keys
 }
 
-func (f *keyFile) Keep(_ context.Context, k vault.Keys) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (f *keyFile) MayKeep() error {
 	if f.outside {
 		return fault.New(fault.WrongState, "the keys come from outside")
 	}
+	return nil
+}
+
+func (f *keyFile) Keep(_ context.Context, k vault.Keys) error {
+	if err := f.MayKeep(); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.keys = k
 	return nil
 }
@@ -81,7 +88,7 @@ func TestRotate(t *testing.T) {
 				tokens[kind], _ = l.issued(kind)
 			}
 			waiting := l.init(cardBody(100)) // sealed under the old key, sent under the new one
-			done, err := l.engine.Rotate(t.Context(), file, fingerprints)
+			done, err := l.engine.Rotate(t.Context(), file, fingerprints, nil)
 			if err != nil || done.Sealed != len(payable)+1 || !done.Dropped || done.Passes < 2 {
 				t.Fatalf("%+v, %v", done, err)
 			}
@@ -157,7 +164,7 @@ func TestRotateUnderLoad(t *testing.T) {
 				break
 			}
 		}
-		if _, err := l.engine.Rotate(t.Context(), file, true); err != nil {
+		if _, err := l.engine.Rotate(t.Context(), file, true, nil); err != nil {
 			t.Error(err)
 		}
 	}
@@ -204,7 +211,7 @@ func TestRotateResumes(t *testing.T) {
 	l.issued(vault.AccountToken)
 	file := &keyFile{keys: l.keys}
 	l.engine.store = &breaking{l.store, 1}
-	if _, err := l.engine.Rotate(t.Context(), file, false); !errors.Is(err, errBroken) {
+	if _, err := l.engine.Rotate(t.Context(), file, false, nil); !errors.Is(err, errBroken) {
 		t.Fatalf("got %v", err)
 	}
 	if !file.keys.Several() || !file.keys.Promoted() {
@@ -233,7 +240,7 @@ func TestRotateResumes(t *testing.T) {
 	if err != nil || state.Stale != 11 || state.Cards != rotateRows+10 || state.Tokens != 1 || !state.Replaced || state.Keys != 2 {
 		t.Errorf("state %+v, %v", state, err)
 	}
-	done, err := l.engine.Rotate(t.Context(), file, false)
+	done, err := l.engine.Rotate(t.Context(), file, false, nil)
 	if err != nil || done.Sealed != 11 || !done.Dropped {
 		t.Errorf("resumed: %+v, %v", done, err)
 	}
@@ -245,7 +252,7 @@ func TestRotateWithKeysFromOutside(t *testing.T) {
 	l := newLab(t)
 	l.init(cardBody(1))
 	file := &keyFile{keys: l.keys, outside: true}
-	if _, err := l.engine.Rotate(t.Context(), file, false); fault.CodeOf(err) != fault.WrongState {
+	if _, err := l.engine.Rotate(t.Context(), file, false, nil); fault.CodeOf(err) != fault.WrongState {
 		t.Errorf("with one key: %v", err)
 	}
 	added, err := l.keys.Add(false)
@@ -253,13 +260,13 @@ func TestRotateWithKeysFromOutside(t *testing.T) {
 		t.Fatal(err)
 	}
 	file.keys = added
-	if _, err := l.engine.Rotate(t.Context(), file, false); fault.CodeOf(err) != fault.WrongState {
+	if _, err := l.engine.Rotate(t.Context(), file, false, nil); fault.CodeOf(err) != fault.WrongState {
 		t.Errorf("before the new one is promoted: %v", err)
 	}
 	if file.keys, err = added.Promote(); err != nil {
 		t.Fatal(err)
 	}
-	done, err := l.engine.Rotate(t.Context(), file, false)
+	done, err := l.engine.Rotate(t.Context(), file, false, nil)
 	if err != nil || done.Sealed != 1 || done.Dropped {
 		t.Errorf("%+v, %v", done, err)
 	}

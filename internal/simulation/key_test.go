@@ -252,12 +252,19 @@ type keeper struct {
 
 func (k keeper) Keys() vault.Keys { return k.files[0] }
 
-func (k keeper) Keep(_ context.Context, next vault.Keys) error {
-	switch {
-	case k.n.dead.Load():
-		return errDead
-	case !k.safe.alone:
+func (k keeper) MayKeep() error {
+	if !k.safe.alone {
 		return fault.New(fault.WrongState, "the keys come from outside")
+	}
+	return nil
+}
+
+func (k keeper) Keep(_ context.Context, next vault.Keys) error {
+	if k.n.dead.Load() {
+		return errDead
+	}
+	if err := k.MayKeep(); err != nil {
+		return err
 	}
 	k.files[0] = next
 	return nil
@@ -269,7 +276,7 @@ func (s *safe) rotate() {
 	name := s.number("sealing anew")
 	o := &op{name: name, what: "payoutd vault rotate"}
 	o.do = func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
-		_, err := e.Rotate(ctx, keeper{s, o.node}, s.marked)
+		_, err := e.Rotate(ctx, keeper{s, o.node}, s.marked, nil)
 		return payout.Answer{}, err
 	}
 	o.then = func(_ payout.Answer, err error) {
