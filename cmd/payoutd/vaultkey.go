@@ -137,8 +137,14 @@ func (c *vaultStateCommand) Run(ctx context.Context, p *program, g *global) erro
 		return p.printJSON(s)
 	}
 	p.printf("%d card numbers, %d tokens; %d of them under an old key\n", s.Cards, s.Tokens, s.Stale)
-	if s.Replaced {
-		p.printf("the key file has more than one key: go on with: %s vault rotate%s\n", p.name, g.flags())
+	const several = "the key file has more than one key: go on"
+	switch s.Next {
+	case "promote":
+		p.printf("%s%s\n", several, p.keyStep(g, admin.KeyPromote, "next2.key"))
+	case "rotate":
+		p.printf("%s with: %s vault rotate%s\n", several, p.name, g.flags())
+	case "drop":
+		p.printf("%s%s\n", several, p.keyStep(g, admin.KeyDrop, "last.key"))
 	}
 	return nil
 }
@@ -161,9 +167,14 @@ func (c *vaultRotateCommand) Run(ctx context.Context, p *program, g *global) err
 	if done.Dropped {
 		p.printf("the old key is gone; a backup of the database from before opens only with the key file from before\n")
 	} else {
-		p.printf("next, on every node: %s vault key drop%s\n", p.name, g.flags())
+		p.printf("go on%s\n", p.keyStep(g, admin.KeyDrop, "last.key"))
 	}
 	return nil
+}
+
+// keyStep says how a step is taken that every node has to follow.
+func (p *program) keyStep(g *global, step admin.KeyStep, out string) string {
+	return fmt.Sprintf(", on every node, with the file of: %s vault key %s --out %s%s", p.name, step, out, g.flags())
 }
 
 type vaultKeyCommand struct {

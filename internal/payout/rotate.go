@@ -232,11 +232,28 @@ type VaultState struct {
 	Cards    int  `json:"cards"`  // sealed card numbers
 	Tokens   int  `json:"tokens"` // what tokens stand for, wiped rows left out
 	Stale    int  `json:"stale"`  // rows under an old key
+	// Next is the step to take in a replacement that is under way: "promote",
+	// "rotate" or "drop"; "" if there is none.
+	Next string `json:"next,omitempty"`
 }
 
 // VaultState counts the rows of the vault and opens none.
 func (e *Engine) VaultState(ctx context.Context, keeper Keeper) (VaultState, error) {
 	keys := keeper.Keys()
+	s, err := e.vaultState(ctx, keys)
+	switch {
+	case err != nil || !s.Replaced:
+	case !keys.Promoted():
+		s.Next = "promote"
+	case s.Stale == 0 && s.Keys == 1 && keeper.MayKeep() != nil:
+		s.Next = "drop"
+	default:
+		s.Next = "rotate" // which drops as well where it may
+	}
+	return s, err
+}
+
+func (e *Engine) vaultState(ctx context.Context, keys vault.Keys) (VaultState, error) {
 	s := VaultState{Keys: 1, Replaced: keys.Several()}
 	if probes, err := e.probes(ctx); err != nil {
 		return s, err
