@@ -35,7 +35,7 @@ func (c *configCommand) Run(p *program, g *global, parsed *kong.Context) error {
 				value = strings.Join(list, ",")
 			}
 			switch {
-			case flag.Name == "help":
+			case flag.Name == "help", flag.Hidden && source == "":
 				continue
 			case flag.Name == "vault-key" && source == "":
 				value, source = f.path("vault.key"), "file"
@@ -43,7 +43,7 @@ func (c *configCommand) Run(p *program, g *global, parsed *kong.Context) error {
 				value = c.drainDelay(f.db).String()
 			case flag.Name == "db":
 				value = f.db.given()
-			case flag.Tag.Has(secretTag):
+			case flag.Tag.Has(secretTag) && value != "":
 				value = "[secret]"
 			case flag.Name == "data":
 				value = f.dir
