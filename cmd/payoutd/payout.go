@@ -9,8 +9,10 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -102,6 +104,13 @@ func (d *partnerDesk) explain(err error) error {
 func refused(err error) bool {
 	of, ok := errors.AsType[*client.Error](err)
 	return ok && of.HTTP < http.StatusInternalServerError && of.Code != client.CodeUnreadable
+}
+
+// busy reports whether the server itself has said that it has done nothing and
+// may be asked again.
+func busy(err error) bool {
+	of, ok := errors.AsType[*client.Error](err)
+	return ok && of.HTTP == http.StatusServiceUnavailable && of.Code == client.CodeInternal
 }
 
 // show prints a session, or the raw answer where that was asked for.
@@ -210,12 +219,18 @@ func (c *payoutCreateCommand) Run(ctx context.Context, p *program, g *global, fl
 	if c.Replay {
 		options = append(options, client.WithReplay())
 	}
-	s, err := desk.InitPayout(ctx, request, options...)
-	if err != nil && !refused(err) && !errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("%w; the payout may have been started: repeat the command with --idempotency-key %s --replay", err, quote(key))
-	}
-	if err != nil {
+	var sent atomic.Bool
+	s, err := desk.InitPayout(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }, // before that nothing is written
+	}), request, options...)
+	switch {
+	case err == nil:
+	case refused(err):
 		return desk.explain(err)
+	case !c.Replay && (!sent.Load() || busy(err)):
+		return fmt.Errorf("%w; nothing was done: the same command may be given again, with --idempotency-key %s", desk.explain(err), quote(key))
+	default:
+		return fmt.Errorf("%w; the payout may have been started: repeat the command with --idempotency-key %s --replay", err, quote(key))
 	}
 	made := s.ID
 	if c.Wait || c.Confirm {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -86,8 +87,9 @@ func TestConfirmFromOwnAccount(t *testing.T) {
 	}
 }
 
-// Only what a server refuses was not done. After any other answer the command
-// says how to find out, for who gives it again with another key may pay twice.
+// What a server refuses, is too busy for or was never sent was not done. After
+// anything else the command says how to find out, for who gives it again with
+// another key may pay twice.
 func TestPayoutThatIsOpen(t *testing.T) {
 	key, err := sign.GenerateP256()
 	if err != nil {
@@ -101,6 +103,7 @@ func TestPayoutThatIsOpen(t *testing.T) {
 		made    = `{"status":"ok","session":{"id":"ps_1","status":"in_progress","next_action":"confirm"}}`
 		failure = `{"status":"error","error":{"code":"internal_error","description":"no outcome"}}`
 		again   = "repeat the command with --idempotency-key k-1 --replay"
+		undone  = "; nothing was done: the same command may be given again, with --idempotency-key k-1"
 	)
 	for name, row := range map[string]struct {
 		path   string // that is answered so
@@ -110,7 +113,8 @@ func TestPayoutThatIsOpen(t *testing.T) {
 	}{
 		"refused":           {"init/payout", 400, `{"status":"error","error":{"code":"invalid_request","description":"no"}}`, "the server refused: invalid_request"},
 		"no outcome":        {"init/payout", 500, failure, again},
-		"busy":              {"init/payout", 503, failure, again},
+		"busy":              {"init/payout", 503, failure, undone},
+		"a proxy is busy":   {"init/payout", 503, "<html>", again},
 		"a proxy's answer":  {"init/payout", 504, "<html>", again},
 		"a stranger's":      {"init/payout", 200, "<html>", again},
 		"confirmed, or not": {"confirm", 500, failure, "session ps_1: "},
@@ -128,6 +132,43 @@ func TestPayoutThatIsOpen(t *testing.T) {
 			code, _, stderr := runCommand(t, nil, "payout", "create", "--url", server.URL, "--key", file,
 				"--card", "4242424242424242", "--amount", "1.00", "--idempotency-key", "k-1", "--confirm")
 			if code != exitFailure || !strings.Contains(stderr, row.says) || row.says != again && strings.Contains(stderr, again) {
+				t.Errorf("code %d, %s; want %q", code, stderr, row.says)
+			}
+		})
+	}
+
+	server := func(start func(*httptest.Server), handle http.HandlerFunc) string {
+		s := httptest.NewUnstartedServer(handle)
+		s.Config.ErrorLog = log.New(io.Discard, "", 0)
+		start(s)
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	cut := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	busy := func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, failure)
+	}
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	for _, row := range []struct {
+		name, url, says string
+		flags           []string
+	}{
+		{"nobody listens", gone.URL, undone, nil},
+		{"a certificate of nobody", server((*httptest.Server).StartTLS, cut), undone, nil},
+		{"no TLS there", strings.Replace(server((*httptest.Server).Start, cut), "http:", "https:", 1), undone, nil},
+		{"cut off when it was sent", server((*httptest.Server).Start, cut), again, nil},
+		{"a replay: the first may have gone through", gone.URL, again, []string{"--replay"}},
+		{"a replay, and busy", server((*httptest.Server).Start, busy), again, []string{"--replay"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			code, _, stderr := runCommand(t, nil, append([]string{
+				"payout", "create", "--url", row.url, "--key", file,
+				"--card", "4242424242424242", "--amount", "1.00", "--idempotency-key", "k-1",
+			}, row.flags...)...)
+			if other := again + undone; code != exitFailure || !strings.Contains(stderr, row.says) ||
+				strings.Contains(stderr, strings.Replace(other, row.says, "", 1)) {
 				t.Errorf("code %d, %s; want %q", code, stderr, row.says)
 			}
 		})
