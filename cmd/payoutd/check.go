@@ -44,6 +44,9 @@ func (p *program) prove(ctx context.Context, g *global, asJSON bool, check func(
 		if r.Differences > 0 {
 			p.printf("%s of statements, see %s statement list%s\n", count(r.Differences, "difference", "differences"), p.name, g.flags())
 		}
+		for _, h := range r.Heads {
+			p.printf("head of %s: entry %d, %s\n", h.Project, h.Entries, h.Hash)
+		}
 		for _, problem := range r.Problems {
 			p.printf("problem: %s\n", problem)
 		}

@@ -3,6 +3,7 @@ package payout
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"iter"
 	"slices"
@@ -29,7 +30,9 @@ type Report struct {
 	// Statements are those of rails, and Differences what was found in them.
 	Statements  int `json:"statements"`
 	Differences int `json:"differences"`
-	Opened      int `json:"opened"` // card numbers and accounts of live payouts, opened to see that they can be
+	// Heads are where the ledgers end.
+	Heads  []Head `json:"heads"`
+	Opened int    `json:"opened"` // card numbers and accounts of live payouts, opened to see that they can be
 	// Archived are sessions that were archived, and Proved those of them that were
 	// proved from the files that were given.
 	Archived int `json:"archived"`
@@ -37,6 +40,14 @@ type Report struct {
 	// Problems is one sentence for each broken rule; empty means that the books
 	// are clean. It is cut at problemsMax.
 	Problems []string `json:"problems"`
+}
+
+// Head is where the ledger of a project ends: its last entry, whose hash stands for
+// all before it.
+type Head struct {
+	Project id.Project `json:"project"`
+	Entries int64      `json:"entries"` // the number of the last
+	Hash    string     `json:"hash"`    // hexadecimal
 }
 
 const problemsMax = 1000
@@ -93,7 +104,7 @@ func CheckSnapshot(ctx context.Context, snapshot store.Snapshot) (*Report, error
 }
 
 func checkSnapshot(ctx context.Context, snapshot store.Snapshot, opens *safe, files *archiveFiles) (*Report, error) {
-	r := &Report{Problems: []string{}}
+	r := &Report{Heads: []Head{}, Problems: []string{}}
 	books, err := snapshot.Books(ctx)
 	if err != nil {
 		return r, err
@@ -231,6 +242,7 @@ func (c *checker) chain() error {
 			t.deposits += e.Change.Available
 		}
 	}
+	c.Heads = append(c.Heads, Head{project, no, hex.EncodeToString(hash[:])})
 	if no != c.book.Entries || hash != c.book.Hash {
 		c.problem("project %s: the chain ends at entry %d, the book says %d", project, no, c.book.Entries)
 	}

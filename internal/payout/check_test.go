@@ -3,6 +3,7 @@ package payout
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/rail"
 )
 
@@ -105,6 +107,37 @@ func (l *lab) wantFound(do, says string) {
 	}
 	if !strings.Contains(strings.Join(r.Problems, "\n"), says) {
 		l.Errorf("problems %q, want one with %q", r.Problems, says)
+	}
+}
+
+// A head that was kept is that of an entry for good, whatever is booked after it.
+func TestCheckTellsHeads(t *testing.T) {
+	l := lifeOfThree(t)
+	kept := l.clean().Heads
+	if len(kept) != 1 || kept[0].Project != l.project {
+		t.Fatalf("heads %+v", kept)
+	}
+	l.deposit("1.00")
+	now := l.clean().Heads[0]
+	hashes := map[int64]string{}
+	if err := l.store.Snapshot(t.Context(), func(snapshot store.Snapshot) error {
+		for e, err := range snapshot.Entries(t.Context(), l.project) {
+			if err != nil {
+				return err
+			}
+			hashes[e.No] = hex.EncodeToString(e.Hash[:])
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range []Head{kept[0], now} {
+		if h.Hash == "" || hashes[h.Entries] != h.Hash {
+			t.Errorf("head %+v, entries %v", h, hashes)
+		}
+	}
+	if now.Entries != kept[0].Entries+1 || now.Entries != int64(len(hashes)) {
+		t.Errorf("head %+v after %+v, %d entries", now, kept[0], len(hashes))
 	}
 }
 
