@@ -2,7 +2,9 @@ package payout
 
 import (
 	"bytes"
+	"context"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +13,8 @@ import (
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/postgres"
+	"github.com/payoutd/payoutd/internal/store/postgres/pgtest"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
@@ -188,60 +192,78 @@ func TestReplayGivenUp(t *testing.T) {
 // them at once where the receiver is well; one that fails again holds the later
 // ones back for five minutes only.
 func TestReplayKeepsTheOrder(t *testing.T) {
-	for _, stubborn := range []bool{false, true} {
-		t.Run(map[bool]string{false: "well", true: "stubborn"}[stubborn], func(t *testing.T) {
-			l := newLab(t, func(p *partner.Project) { p.RetryShort = true })
-			var up atomic.Bool
-			tried := make(chan string, 10_000)
-			held := make(chan struct{})
-			l.answer = func(h hook) int {
-				tried <- h.Type
-				switch first := h.Type == string(session.ReadyToConfirm); {
-				case !up.Load(), first && stubborn:
-					return http.StatusBadGateway
-				case first:
-					<-held // the second has all the time to overtake it
-				}
-				return http.StatusOK
+	for _, engine := range []string{"SQLite", "PostgreSQL"} {
+		t.Run(engine, func(t *testing.T) {
+			for _, receiver := range []string{"well", "stubborn"} {
+				t.Run(receiver, func(t *testing.T) {
+					var open func() (store.Store, error)
+					if engine == "PostgreSQL" {
+						url := pgtest.URL(t)
+						if err := postgres.Migrate(t.Context(), url, nil); err != nil {
+							t.Fatal(err)
+						}
+						open = func() (store.Store, error) { return postgres.Open(context.Background(), url, nil) }
+					}
+					replayKeepsTheOrder(t, open, receiver == "stubborn")
+				})
 			}
-			l.start()
-			s := l.init(cardBody(100))
-			l.until(s, session.Awaiting)
-			if err := l.confirm(s); err != nil {
-				t.Fatal(err)
-			}
-			l.until(s, session.Paid)
-			for end := time.Now().Add(patience); ; l.advance(5 * time.Minute) {
-				if e := l.events(); len(e) == 2 && e[0].Status == webhook.GivenUp && e[1].Status == webhook.GivenUp {
-					break
-				}
-				if time.Now().After(end) {
-					t.Fatalf("never given up: %+v", l.events())
-				}
-			}
-			for len(tried) > 0 {
-				<-tried
-			}
-			up.Store(true)
-			if n, err := l.engine.ReplayGivenUp(t.Context(), l.project, time.Time{}, time.Time{}); n != 2 || err != nil {
-				t.Fatalf("%d replayed, %v", n, err)
-			}
-			second := l.events()[1]
-			if wait := second.Due.Sub(l.clock.Now()); wait > holdBackMax || wait < holdBackMax-patience {
-				t.Errorf("the second is due in %v, want %v", wait, holdBackMax)
-			}
-			if kind := <-tried; kind != string(session.ReadyToConfirm) {
-				t.Fatalf("%s overtakes the event before it", kind)
-			}
-			if stubborn {
-				l.advance(holdBackMax)
-				l.receive(session.PaymentFinished, s)
-				return
-			}
-			close(held)
-			l.receive(session.ReadyToConfirm, s)
-			l.receive(session.PaymentFinished, s) // no clock was moved
-			l.clean()
 		})
 	}
+}
+
+func replayKeepsTheOrder(t *testing.T, open func() (store.Store, error), stubborn bool) {
+	l := newLabOn(t, open, func(p *partner.Project) { p.RetryShort = true })
+	var up atomic.Bool
+	tried := make(chan string, 10_000)
+	held := make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(held) })
+	defer letGo()
+	l.answer = func(h hook) int {
+		tried <- h.Type
+		switch first := h.Type == string(session.ReadyToConfirm); {
+		case !up.Load(), first && stubborn:
+			return http.StatusBadGateway
+		case first:
+			<-held // the second has all the time to overtake it
+		}
+		return http.StatusOK
+	}
+	l.start()
+	s := l.init(cardBody(100))
+	l.until(s, session.Awaiting)
+	if err := l.confirm(s); err != nil {
+		t.Fatal(err)
+	}
+	l.until(s, session.Paid)
+	for end := time.Now().Add(patience); ; l.advance(5 * time.Minute) {
+		if e := l.events(); len(e) == 2 && e[0].Status == webhook.GivenUp && e[1].Status == webhook.GivenUp {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("never given up: %+v", l.events())
+		}
+	}
+	for len(tried) > 0 {
+		<-tried
+	}
+	up.Store(true)
+	if n, err := l.engine.ReplayGivenUp(t.Context(), l.project, time.Time{}, time.Time{}); n != 2 || err != nil {
+		t.Fatalf("%d replayed, %v", n, err)
+	}
+	second := l.events()[1]
+	if wait := second.Due.Sub(l.clock.Now()); wait > holdBackMax || wait < holdBackMax-patience {
+		t.Errorf("the second is due in %v, want %v", wait, holdBackMax)
+	}
+	if kind := <-tried; kind != string(session.ReadyToConfirm) {
+		t.Fatalf("%s overtakes the event before it", kind)
+	}
+	if stubborn {
+		l.advance(holdBackMax)
+		l.receive(session.PaymentFinished, s)
+		return
+	}
+	letGo()
+	l.receive(session.ReadyToConfirm, s)
+	l.receive(session.PaymentFinished, s) // no clock was moved
+	l.clean()
 }
