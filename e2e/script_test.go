@@ -33,7 +33,7 @@ const scriptPatience = 30 * time.Second
 //	                                 regular expression, and put the first URL
 //	                                 that it printed into $URL, its host and port
 //	                                 into $ADDRESS
-//	stop NAME [kill]                 end it by SIGINT, which must go well, or by SIGKILL
+//	end NAME [kill]                  end it by SIGINT, which must go well, or by SIGKILL
 //	advance URL TIME                 move the clock of the sandbox at URL
 //	appears FILE                     wait for a file of that name, which may have * in it
 //
@@ -46,7 +46,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"fails": failsWith, "start": startProgram, "stop": stopProgram,
+			"fails": failsWith, "start": startProgram, "end": endProgram,
 			"advance": advanceClock, "appears": appears,
 		},
 	})
@@ -123,9 +123,9 @@ func startProgram(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-func stopProgram(ts *testscript.TestScript, _ bool, args []string) {
+func endProgram(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) == 0 {
-		ts.Fatalf("usage: stop NAME [kill]")
+		ts.Fatalf("usage: end NAME [kill]")
 	}
 	p := ts.Value(running{}).(map[string]*started)[args[0]]
 	if p == nil {
