@@ -218,11 +218,12 @@ func (d *desk) deposit(ctx context.Context, in DepositRequest) (Deposit, error) 
 
 // checkRequest asks to prove the books.
 type checkRequest struct {
-	Actor string `json:"actor"`
+	Actor string        `json:"actor"`
+	Heads []payout.Head `json:"heads,omitempty"` // that were kept
 }
 
 func (d *desk) check(ctx context.Context, in checkRequest) (*payout.Report, error) {
-	return d.checked(ctx, in.Actor, func() (*payout.Report, error) { return d.engine.Check(ctx) })
+	return d.checked(ctx, in.Actor, func() (*payout.Report, error) { return d.engine.Check(ctx, in.Heads...) })
 }
 
 // checked proves the books, and writes down that the vault was opened.

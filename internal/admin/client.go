@@ -155,9 +155,9 @@ func (c *Client) Report(ctx context.Context, r ReportRequest) (Report, error) {
 	return Report{Name: answer.Header.Get(headerFile), Unfinished: answer.Header.Get(headerUnfinished) != "", Body: answer.Body}, nil
 }
 
-// Check proves the books.
-func (c *Client) Check(ctx context.Context) (*payout.Report, error) {
-	return call[*payout.Report](ctx, c, opCheck, checkRequest{c.operator})
+// Check proves the books, and that they go through the heads that were kept.
+func (c *Client) Check(ctx context.Context, kept ...payout.Head) (*payout.Report, error) {
+	return call[*payout.Report](ctx, c, opCheck, checkRequest{c.operator, kept})
 }
 
 func call[Out any](ctx context.Context, c *Client, op string, in any) (out Out, err error) {

@@ -63,13 +63,14 @@ func (r *Report) problem(format string, args ...any) {
 
 // Check proves the books of a store on one snapshot, as CheckSnapshot. It is
 // clean under load.
-func Check(ctx context.Context, s store.Store) (*Report, error) { return check(ctx, s, nil, nil) }
+func Check(ctx context.Context, s store.Store) (*Report, error) { return check(ctx, s, nil, nil, nil) }
 
 // Check proves the books as the function does, and that whatever a payout that
 // has not ended is to be paid to stands in the vault and opens, unless its token
-// was deleted or has expired.
-func (e *Engine) Check(ctx context.Context) (*Report, error) {
-	return check(ctx, e.store, &safe{store: e.store, vault: e.vault}, nil)
+// was deleted or has expired. The ledgers must go through the heads that were kept
+// from earlier checks.
+func (e *Engine) Check(ctx context.Context, kept ...Head) (*Report, error) {
+	return check(ctx, e.store, &safe{store: e.store, vault: e.vault}, nil, kept)
 }
 
 // CheckArchives proves the books as Check does, and with them the sessions that
@@ -84,12 +85,12 @@ func (e *Engine) CheckArchives(ctx context.Context, paths []string) (*Report, er
 			return nil, err
 		}
 	}
-	return check(ctx, e.store, &safe{store: e.store, vault: e.vault}, files)
+	return check(ctx, e.store, &safe{store: e.store, vault: e.vault}, files, nil)
 }
 
-func check(ctx context.Context, s store.Store, opens *safe, files *archiveFiles) (r *Report, err error) {
+func check(ctx context.Context, s store.Store, opens *safe, files *archiveFiles, kept []Head) (r *Report, err error) {
 	err = s.Snapshot(ctx, func(snapshot store.Snapshot) error {
-		r, err = checkSnapshot(ctx, snapshot, opens, files)
+		r, err = checkSnapshot(ctx, snapshot, opens, files, kept)
 		return err
 	})
 	return r, err
@@ -100,11 +101,12 @@ func check(ctx context.Context, s store.Store, opens *safe, files *archiveFiles)
 // one accepted attempt and one settlement, each promised event and task exists
 // once. It takes memory for one session at a time.
 func CheckSnapshot(ctx context.Context, snapshot store.Snapshot) (*Report, error) {
-	return checkSnapshot(ctx, snapshot, nil, nil)
+	return checkSnapshot(ctx, snapshot, nil, nil, nil)
 }
 
-func checkSnapshot(ctx context.Context, snapshot store.Snapshot, opens *safe, files *archiveFiles) (*Report, error) {
+func checkSnapshot(ctx context.Context, snapshot store.Snapshot, opens *safe, files *archiveFiles, kept []Head) (*Report, error) {
 	r := &Report{Heads: []Head{}, Problems: []string{}}
+	kept = slices.Clone(kept)
 	books, err := snapshot.Books(ctx)
 	if err != nil {
 		return r, err
@@ -112,7 +114,7 @@ func checkSnapshot(ctx context.Context, snapshot store.Snapshot, opens *safe, fi
 	counted := 0
 	for i := range books {
 		r.Projects++
-		c := checker{Report: r, ctx: ctx, snapshot: snapshot, book: &books[i], safe: opens, files: files, held: map[string]int64{}}
+		c := checker{Report: r, ctx: ctx, snapshot: snapshot, book: &books[i], safe: opens, files: files, kept: kept, held: map[string]int64{}}
 		if err := c.chain(); err != nil {
 			return r, err
 		}
@@ -120,6 +122,10 @@ func checkSnapshot(ctx context.Context, snapshot store.Snapshot, opens *safe, fi
 			return r, err
 		}
 		counted += c.reserved
+		kept = c.kept
+	}
+	for _, h := range kept {
+		r.problem("project %s: no entry %d, which the head that was kept is of", h.Project, h.Entries)
 	}
 	if err := r.incomes(ctx, snapshot, counted); err != nil {
 		return r, err
@@ -185,6 +191,7 @@ type checker struct {
 	own      []store.Account
 	safe     *safe            // nil to open nothing
 	files    *archiveFiles    // nil for none
+	kept     []Head           // that were not met yet
 	held     map[string]int64 // what the live payouts should hold, by own account, "" for the balance
 	events   int64
 	seqs     int64 // sum of the events' sequence numbers
@@ -227,6 +234,13 @@ func (c *checker) chain() error {
 			c.problem("project %s: entry %d was changed, or one before it is missing", project, e.No)
 			hash = e.Hash
 		}
+		c.kept = slices.DeleteFunc(c.kept, func(h Head) bool {
+			met := h.Project == project && h.Entries == no
+			if met && h.Hash != hex.EncodeToString(hash[:]) {
+				c.problem("project %s: entry %d is not the one of the head that was kept", project, no)
+			}
+			return met
+		})
 		at := slices.IndexFunc(tallies, func(t tally) bool { return t.of == e.Account })
 		if at < 0 {
 			c.problem("project %s: entry %d is of the account %s, which the project does not have", project, e.No, e.Account)

@@ -118,7 +118,21 @@ func TestCheckTellsHeads(t *testing.T) {
 		t.Fatalf("heads %+v", kept)
 	}
 	l.deposit("1.00")
-	now := l.clean().Heads[0]
+	r, err := l.engine.Check(t.Context(), kept...)
+	if err != nil || !r.Clean() {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	now := r.Heads[0]
+	for name, wrong := range map[string]Head{
+		"another hash":                {l.project, kept[0].Entries, now.Hash},
+		"an entry to come":            {l.project, now.Entries + 1, now.Hash},
+		"no entry":                    {l.project, 0, now.Hash},
+		"a project that is not there": {"nobody", 1, now.Hash},
+	} {
+		if r, err := l.engine.Check(t.Context(), now, wrong); err != nil || len(r.Problems) != 1 {
+			t.Errorf("%s: %+v, %v; want one problem", name, r, err)
+		}
+	}
 	hashes := map[int64]string{}
 	if err := l.store.Snapshot(t.Context(), func(snapshot store.Snapshot) error {
 		for e, err := range snapshot.Entries(t.Context(), l.project) {
