@@ -129,7 +129,7 @@ while IFS='|' read -r name portions test variables what <&3; do
 	for n in $(seq "$portions"); do
 		! recorded "$name" "$n" || continue
 		# Others must be able to enter the folder: PostgreSQL runs as a user of its own.
-		place=$(mktemp -d "${TMPDIR:-/tmp}/payoutd-drills-XXXXXX")
+		place=$(mktemp -d "${TMPDIR:-/tmp}/drill-XXXXXX")
 		chmod 755 "$place"
 		log=$records/${name// /-}-$n.log
 		began=$(date +%s)
