@@ -356,6 +356,51 @@ func TestTokenThatEndsBeforeItIsSent(t *testing.T) {
 	}
 }
 
+// A refusal may be long in coming to the database. The rail is not called
+// meanwhile, nor taken for one that may have been.
+func TestSlowRefusalOfAnEndedToken(t *testing.T) {
+	l := newLab(t)
+	l.close()
+	shut := &closable{}
+	shut.after.Store(1 << 40)
+	l.wrap = func(s store.Store) store.Store { shut.Store = s; return shut }
+	l.open()
+	got := l.reached()
+	l.start()
+	token, item := l.issued(vault.CardToken)
+	s := l.init(tokenBody(vault.CardToken, token))
+	l.receive(session.ReadyToConfirm, s)
+	l.deliveries(s, 1)
+	if err := l.engine.DeleteToken(t.Context(), l.project, item, "olga"); err != nil {
+		t.Fatal(err)
+	}
+	shut.after.Store(1)
+	if err := l.confirm(s); err != nil {
+		t.Fatal(err)
+	}
+	l.eventually("the refusal has not been written", func() bool { return shut.after.Load() < 0 })
+	l.advance(time.Minute) // past the rail's window, in which "never seen" means nothing
+	shut.after.Store(1 << 40)
+	l.receive(session.PaymentFinished, s)
+	if p := l.session(s).Payouts[0]; p.State != session.Failed || p.Failure.Code != fault.BindingInactive || got.Load() != "" {
+		t.Errorf("it is %s with %+v, and the rail was given %q", p.State, p.Failure, got.Load())
+	}
+	l.clean()
+}
+
+// closable takes so many commits more.
+type closable struct {
+	store.Store
+	after atomic.Int64
+}
+
+func (c *closable) Commit(ctx context.Context, reads store.Reads, decide func(*store.Rows) (*store.Changes, error)) error {
+	if c.after.Add(-1) < 0 {
+		return fault.New(fault.Busy, "no connection")
+	}
+	return c.Store.Commit(ctx, reads, decide)
+}
+
 // A request that was carried out is answered by its key, whatever has become of
 // its token: a partner who is told that the token is no good pays in another way.
 func TestKeyOutlivesTheToken(t *testing.T) {

@@ -155,7 +155,9 @@ func (t *tx) step(s *session.Session, p *session.Payout, e session.Event, projec
 	if err := t.enter(s, p, e, project, note); err != nil {
 		return err
 	}
-	if p.State == session.Confirmed && t.tasksWorker.ready(p.Rail) {
+	// A token may have ended since it was looked at. It is looked at once more
+	// before the promise, and not by this commit.
+	if p.State == session.Confirmed && token(p.Details.Instrument).Token == 0 && t.tasksWorker.ready(p.Rail) {
 		if err := t.promise(s, p, project); err != nil {
 			return err
 		}

@@ -271,16 +271,15 @@ func TestFailingTaskComesBack(t *testing.T) {
 func TestLatePromiseIsNotTheNextOne(t *testing.T) {
 	l := newLab(t)
 	l.start()
-	token, item := l.issued(vault.CardToken)
-	s := l.init(tokenBody(vault.CardToken, token))
+	s := l.init(cardBody(100))
 	l.receive(session.ReadyToConfirm, s)
 	l.close()
-	tokens := &lostItems{}
-	l.wrap = func(s store.Store) store.Store { tokens.Store = s; return tokens }
+	cards := &lostCards{}
+	l.wrap = func(s store.Store) store.Store { cards.Store = s; return cards }
 	l.open()
 	w := l.engine.tasksWorker
 	w.promise(t.Context(), t.Context())
-	tokens.lost.Store(true)
+	cards.code.Store(fault.Internal)
 	if err := l.confirm(s); err != nil {
 		t.Fatal(err)
 	}
@@ -306,10 +305,7 @@ func TestLatePromiseIsNotTheNextOne(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tokens.lost.Store(false)
-	if err := l.engine.DeleteToken(t.Context(), l.project, item, "olga"); err != nil {
-		t.Fatal(err)
-	}
+	cards.code.Store(fault.NotFound)
 	w.work(t.Context(), late, ignore)
 	w.crew.wait()
 	if p := l.session(s).Payouts[0]; p.State != session.Sent || p.Attempt != 2 {
@@ -318,15 +314,15 @@ func TestLatePromiseIsNotTheNextOne(t *testing.T) {
 	l.clean()
 }
 
-// lostItems is a store that may fail to read what tokens stand for.
-type lostItems struct {
+// lostCards is a store that may fail to read a card, by a code.
+type lostCards struct {
 	store.Store
-	lost atomic.Bool
+	code atomic.Value
 }
 
-func (s *lostItems) Item(ctx context.Context, k store.ItemKey) (vault.Item, error) {
-	if s.lost.Load() {
-		return vault.Item{}, fault.New(fault.Internal, "not to be read")
+func (s *lostCards) Card(ctx context.Context, p id.Project, c id.Card) (vault.Sealed, error) {
+	if code := s.code.Load(); code != nil {
+		return vault.Sealed{}, fault.New(code.(fault.Code), "not to be read")
 	}
-	return s.Store.Item(ctx, k)
+	return s.Store.Card(ctx, p, c)
 }
