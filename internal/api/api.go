@@ -26,6 +26,7 @@ import (
 // concurrent use; their errors carry a *fault.Error.
 type Engine interface {
 	Caller(p id.Project) (payout.Caller, bool)
+	Refuse(ctx context.Context, c payout.Call, why error) (payout.Answer, error)
 	Create(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 	Start(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)
 	Init(ctx context.Context, c payout.Call, r wire.Request) (payout.Answer, error)

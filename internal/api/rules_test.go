@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/wire"
 	"github.com/payoutd/payoutd/sign"
@@ -493,7 +494,8 @@ func TestKeyRetiredByAnotherNode(t *testing.T) {
 // TestReplays sends every right request twice. With the same idempotency key
 // the second is refused where something would be done. Without a key, and with
 // another one, it is a request as any other, since a signature has no time and
-// no number in it: what has its state is refused, what is new is made anew.
+// no number in it: what has its state is refused, what is new is made anew. A key
+// that is burnt goes before what is wrong in a body.
 func TestReplays(t *testing.T) {
 	t.Parallel()
 	onProduct(t, func(t *testing.T, p *product) {
@@ -524,19 +526,59 @@ func TestReplays(t *testing.T) {
 							t.Fatalf("%s, body %d: answered %d %s", path, i, status, answer)
 						}
 						settle()
-						status, answer := p.ask(row.sender(), path, ours, key(c.second))
-						right := status == http.StatusOK
-						if c.want != "" {
-							right = !right && strings.Contains(answer, `"code":"`+string(fault.Lookup(c.want).Wire)+`"`)
+						want := func(body, as string, want fault.Code) {
+							status, answer := p.ask(row.sender(), path, body, key(c.second))
+							right := status == http.StatusOK
+							if want != "" {
+								right = !right && strings.Contains(answer, `"code":"`+string(fault.Lookup(want).Wire)+`"`)
+							}
+							if !right {
+								t.Errorf("%s, body %d, %s%s: answered %d %s, want %q", path, i, c.name, as, status, answer, want)
+							}
+							settle()
 						}
-						if !right {
-							t.Errorf("%s, body %d, %s: answered %d %s, want %q", path, i, c.name, status, answer, c.want)
+						want(ours, "", c.want)
+						if key(c.second) == key("a") && r.op != wire.OpBanks { // which reads nothing of its body
+							want(ours+"]", ", broken", cmp.Or(c.want, fault.Invalid))
 						}
-						settle()
 					}
 				}
 			}
 		}
+	})
+}
+
+// A check that has become stricter since a request was carried out refuses its
+// repeat no more than anything else does: who is told that it is invalid sends
+// another one.
+func TestKeyOutlivesTheChecks(t *testing.T) {
+	t.Parallel()
+	onProduct(t, func(t *testing.T, p *product) {
+		const path = "/api/v2/session/init/payout"
+		body := strings.Replace(payTo("", byAccount), `"ru":{`, `"ru":{"inn":"7700000131",`, 1)
+		ask := func(key string, mode ...string) string {
+			head := fmt.Sprintf("POST %s\nX-PARTNER-PROJECT: hazel\nX-PARTNER-SIGN: %s\nX-PARTNER-IDEMPOTENCY-KEY: %s\n", path, signed("hazel", body), key)
+			for _, m := range mode {
+				head += "X-PARTNER-IDEMPOTENCY-MODE: " + m + "\n"
+			}
+			return readAll(p.t, p.send(http.MethodPost, message(head, []byte(body))).Body)
+		}
+		first := ask("a")
+		if !strings.Contains(first, `"status":"ok"`) {
+			t.Fatal(first)
+		}
+		if err := p.engine.UpdateProject(t.Context(), "hazel", func(p *partner.Project) error { p.INNCheck = partner.Reject; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if again := ask("a", "replay"); again != first {
+			t.Errorf("in replay: %s, want the first answer", again)
+		}
+		for key, want := range map[string]fault.Code{"a": fault.KeyExists, "b": fault.Invalid} {
+			if answer := ask(key); !strings.Contains(answer, `"code":"`+string(want)+`"`) {
+				t.Errorf("by the key %q: %s, want %s", key, answer, want)
+			}
+		}
+		settle()
 	})
 }
 

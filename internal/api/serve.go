@@ -97,14 +97,17 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, x *exchange) (a 
 	if call.Key, call.Replay, err = idempotency(r.Header); err != nil {
 		return payout.Answer{}, err
 	}
-	request, err := wire.Parse(x.route.op, x.version, project.Project, body)
-	if err != nil {
-		return payout.Answer{}, err
-	}
-	x.session, x.warnings = request.Session, request.Warnings
 	// What an operation looks up before its command counts as well.
 	ctx, cancel := context.WithTimeoutCause(r.Context(), payout.AnswerMax, payout.ErrNoOutcome)
 	defer cancel()
+	request, err := wire.Parse(x.route.op, x.version, project.Project, body)
+	if err != nil {
+		if call.Key == "" || !x.route.op.Keyed() {
+			return payout.Answer{}, err
+		}
+		return s.engine.Refuse(ctx, call, err) // what is checked may have been less when the key was burnt
+	}
+	x.session, x.warnings = request.Session, request.Warnings
 	return x.route.run(ctx, call, request)
 }
 

@@ -202,6 +202,10 @@ func (e *fakeEngine) once(method string, c payout.Call, r wire.Request, do func(
 	return payout.Answer{Body: body}, nil
 }
 
+func (e *fakeEngine) Refuse(_ context.Context, c payout.Call, why error) (payout.Answer, error) {
+	return e.once("Refuse", c, wire.Request{}, func() ([]byte, error) { return nil, why })
+}
+
 func (e *fakeEngine) create(c payout.Call, d session.Details) *session.Session {
 	e.made++
 	s := &session.Session{

@@ -286,6 +286,12 @@ func (c Call) key(s id.Session) store.SessionKey {
 	return store.SessionKey{Project: c.Project.ID, Session: s}
 }
 
+// Refuse answers a request that can't be carried out: with why, unless it was
+// carried out before and its key tells.
+func (e *Engine) Refuse(ctx context.Context, c Call, why error) (Answer, error) {
+	return e.serve(ctx, &request{Call: c, refused: why})
+}
+
 // Create makes an empty or pre-filled session.
 func (e *Engine) Create(ctx context.Context, c Call, r wire.Request) (Answer, error) {
 	e.sealing.RLock()

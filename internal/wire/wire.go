@@ -67,6 +67,17 @@ var Ops = []Op{
 	OpMulti, OpCreateRKO, OpStartRKO, OpInitRKO, OpCreateNominal, OpStartNominal, OpInitNominal, OpAccountBalance, OpStatement,
 }
 
+// Keyed reports whether an idempotency key has an effect on the operation:
+// whether it changes a session.
+func (op Op) Keyed() bool {
+	switch base, _ := op.source(); base {
+	case OpCreate, OpStart, OpInit, OpConfirm, OpCancel, OpVerify, OpMulti, OpStartFiscal, OpInitFiscal, OpFiscal, OpFiscalCancel:
+		return true
+	default:
+		return false
+	}
+}
+
 // source splits off what the payouts of an operation are paid from: its last
 // word, for accounts of the project's own.
 func (op Op) source() (Op, instrument.Source) {
