@@ -114,7 +114,7 @@ fmt: ## Format the source
 .PHONY: race
 race: ## Every test but the end-to-end ones, with the race detector
 	@echo '== race tests'
-	@PAYOUTD_TEST_HSM=1 go test -race -timeout 20m $$(go list ./... | grep -v '/e2e\b')
+	@PAYOUTD_TEST_HSM=1 go test -race -timeout 30m $$(go list ./... | grep -v '/e2e\b')
 
 .PHONY: simulate
 simulate: ## Play whole histories in a simulated world, SEEDS=1-300; prints the shortest that breaks an invariant

@@ -67,6 +67,7 @@ const (
 	opRestore        = "/restored/show"
 	opDeclareRestore = "/restored/declare"
 	opReleaseRestore = "/restored/release"
+	opPriceRestored  = "/restored/rate"
 )
 
 // undeclared are the operations on a database that went back before an operator
@@ -143,6 +144,7 @@ func New(o Options) http.Handler {
 	mux.Handle("POST "+opRestore, handle(d.restore))
 	mux.Handle("POST "+opDeclareRestore, handle(d.declareRestore))
 	mux.Handle("POST "+opReleaseRestore, handle(d.releaseRestore))
+	mux.Handle("POST "+opPriceRestored, handle(d.priceRestored))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if meant := r.Header.Get(headerDatabase); meant != o.Database {
 			reply(w, nil, fault.New(fault.WrongState, "the server on this folder has the database %s, not %s", o.Database, meant))

@@ -2,9 +2,15 @@ package admin
 
 import (
 	"context"
+	"strings"
 	"time"
 
+	"github.com/payoutd/payoutd/internal/fault"
+	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/payout"
+	"github.com/payoutd/payoutd/internal/rate"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/money"
 )
 
 // Restore is a restore of the database as operators see it.
@@ -39,6 +45,14 @@ type ReleaseRestoreRequest struct {
 	Actor   string `json:"actor"`
 }
 
+// PriceRestoredRequest tells the rate of payouts that were made in the lost time.
+type PriceRestoredRequest struct {
+	Project id.Project `json:"project"`
+	Session string     `json:"session"` // such as "ps_1"
+	Rate    string     `json:"rate"`    // such as "usd=81.25"
+	Actor   string     `json:"actor"`
+}
+
 func (d *desk) restore(ctx context.Context, _ nothing) (Restore, error) {
 	r, err := d.engine.RestoreReport(ctx)
 	return shownRestore(&r), err
@@ -60,6 +74,28 @@ func (d *desk) releaseRestore(ctx context.Context, in ReleaseRestoreRequest) (Re
 	}
 	d.log.WarnContext(ctx, "new payouts released after a restore", "despite", in.Despite, "actor", in.Actor)
 	return shownRestore(&r), nil
+}
+
+func (d *desk) priceRestored(ctx context.Context, in PriceRestoredRequest) (nothing, error) {
+	n, err := id.ParseSession(in.Session)
+	if err != nil {
+		return nothing{}, fault.Wrap(fault.Invalid, err, "session: %v", err)
+	}
+	code, text, _ := strings.Cut(in.Rate, "=")
+	c, err := money.ParseCurrency(code)
+	if err != nil || c == money.RUB {
+		return nothing{}, fault.New(fault.Invalid, "rate: %q is no foreign currency; want one such as usd=81.25", code)
+	}
+	price, err := rate.ParsePrice(text)
+	if err != nil {
+		return nothing{}, fault.Wrap(fault.Invalid, err, "rate: %q is %v", text, err)
+	}
+	k := store.SessionKey{Project: in.Project, Session: n}
+	if err := d.engine.PriceRestored(ctx, k, c, price, in.Actor); err != nil {
+		return nothing{}, err
+	}
+	d.log.WarnContext(ctx, "rate told after a restore", "project", k.Project, "session", n, "currency", c, "rate", price, "actor", in.Actor)
+	return nothing{}, nil
 }
 
 func shownRestore(r *payout.RestoreReport) Restore {
@@ -105,4 +141,12 @@ func (c *Client) DeclareRestore(ctx context.Context, r DeclareRestoreRequest) (R
 func (c *Client) ReleaseRestore(ctx context.Context, r ReleaseRestoreRequest) (Restore, error) {
 	r.Actor = c.operator
 	return call[Restore](ctx, c, opReleaseRestore, r)
+}
+
+// PriceRestored tells the rate of payouts that were made in the lost time;
+// fault.WrongState if none of the session waits for one.
+func (c *Client) PriceRestored(ctx context.Context, r PriceRestoredRequest) error {
+	r.Actor = c.operator
+	_, err := call[nothing](ctx, c, opPriceRestored, r)
+	return err
 }

@@ -66,23 +66,30 @@ func (w *taskWorker) quote(ctx context.Context, with errand, p *session.Payout, 
 	case err != nil:
 		return nil, err
 	}
-	roubles, err := r.Price.Roubles(asked)
+	r.At = r.At.UTC().Truncate(time.Microsecond)
+	var code fault.Code
+	if found.quote, found.fee, code = quoteAt(with.project, p, r, w.now()); code != "" {
+		return refuse(code)
+	}
+	quoted := *p
+	quoted.Quote, quoted.Fee = found.quote, found.fee
+	return &quoted, nil
+}
+
+// quoteAt is a payout's quote at a rate, with its fee; or why there is none.
+func quoteAt(project *partner.Project, p *session.Payout, r rate.Rate, now time.Time) (*session.Quote, int64, fault.Code) {
+	roubles, err := r.Price.Roubles(*p.Details.Amount)
 	switch {
 	case err != nil || roubles.Minor > money.MinorMax:
-		return refuse(fault.ProviderMaximum)
+		return nil, 0, fault.ProviderMaximum
 	case roubles.Minor == 0:
-		return refuse(fault.ProviderMinimum)
+		return nil, 0, fault.ProviderMinimum
 	}
-	fee, err := with.project.Fees[p.Details.Instrument.Kind()].Of(roubles.Minor)
+	fee, err := project.Fees[p.Details.Instrument.Kind()].Of(roubles.Minor)
 	if err != nil {
-		return refuse(fault.ProviderMaximum)
+		return nil, 0, fault.ProviderMaximum
 	}
-	r.At = r.At.UTC().Truncate(time.Microsecond)
-	now := w.now()
-	found.quote, found.fee = &session.Quote{Amount: roubles, Rate: r, At: now, Until: with.project.RateEnd(now)}, fee
-	quoted := *p
-	quoted.Quote, quoted.Fee = found.quote, fee
-	return &quoted, nil
+	return &session.Quote{Amount: roubles, Rate: r, At: now, Until: project.RateEnd(now)}, fee, ""
 }
 
 // Calculate tells what an exchange would cost the project now. It locks nothing.

@@ -14,8 +14,11 @@ import (
 
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/rate"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/money"
 	"github.com/payoutd/payoutd/rail"
 )
 
@@ -379,6 +382,56 @@ func (e *Engine) ReleaseRestore(ctx context.Context, actor, despite string) (Res
 	return report, nil
 }
 
+// PriceRestored tells at what rate the payouts of a session in a foreign currency
+// were exchanged in the lost time, so that the books can follow the rail that
+// made them. fault.WrongState if none of them waits for its rate.
+func (e *Engine) PriceRestored(ctx context.Context, k store.SessionKey, c money.Currency, p rate.Price, actor string) error {
+	project, ok := e.Caller(k.Project)
+	if !ok {
+		return fault.New(fault.NotFound, "no project %s", k.Project)
+	}
+	act := e.act(k.Project, actor, "restore_rate", k.Session.String(), fmt.Sprintf("%s at %s", c.Lower(), p))
+	_, err := e.do(ctx, &priced{project: project.Project, session: k, currency: c, price: p, act: act})
+	return err
+}
+
+// priced brings the rate of payouts whose own is lost.
+type priced struct {
+	project  *partner.Project
+	session  store.SessionKey
+	currency money.Currency
+	price    rate.Price
+	act      store.Act
+}
+
+func (c *priced) reads(names *store.Reads) { names.Sessions = append(names.Sessions, c.session) }
+
+func (c *priced) decide(t *tx) (Answer, error) {
+	s, err := t.session(c.session)
+	if err != nil {
+		return Answer{}, err
+	}
+	n, r := 0, t.restores.now.Load()
+	for i := range s.Payouts {
+		p := &s.Payouts[i]
+		if r == nil || int64(p.ID) >= r.Number || p.State != session.Checking || !p.Foreign() || p.Details.Amount.Currency != c.currency {
+			continue
+		}
+		var code fault.Code
+		if p.Quote, p.Fee, code = quoteAt(c.project, p, rate.Rate{Price: c.price, Source: c.act.Actor, At: t.now}, t.now); code != "" {
+			return Answer{}, fault.New(fault.Invalid, "rate: payout %s at %s: %s", p.ID, c.price, fault.Lookup(code).Text)
+		}
+		t.reschedule(s, p, workOf(p), 0, t.now)
+		n++
+	}
+	if n == 0 {
+		return Answer{}, fault.New(fault.WrongState, "session %s has no payout in %s that was restored before its rate was known", s.ID, c.currency)
+	}
+	t.own.Acts = append(t.own.Acts, c.act)
+	t.put(s)
+	return Answer{}, nil
+}
+
 // lacks says what is not proved of the lost time; "" if all is.
 func (r *RestoreReport) lacks() string {
 	var open []string
@@ -565,7 +618,7 @@ func (w *taskWorker) recallPayout(ctx context.Context, with errand, p *session.P
 	case says.Status == rail.Unknown && !sent:
 		return 0, nil
 	}
-	err = w.report(ctx, &recalled{errand: with, says: says, asked: asked})
+	err = w.bring(ctx, &recalled{errand: with, says: says, asked: asked}, p)
 	switch code := fault.CodeOf(err); {
 	case err == nil && sent:
 		return 1, nil
@@ -602,7 +655,7 @@ func (w *taskWorker) unbooked(ctx context.Context, with errand, s *session.Sessi
 		case err == nil && says.Status != rail.Unknown:
 			sent := with
 			sent.task.Payout, sent.task.Kind = p.ID, store.TaskQuery
-			if err = w.report(ctx, &recalled{errand: sent, says: says, asked: asked}); err == nil {
+			if err = w.bring(ctx, &recalled{errand: sent, says: says, asked: asked}, p); err == nil {
 				return true, nil
 			}
 		}
@@ -630,11 +683,25 @@ func (n *notice) decide(t *tx) (Answer, error) {
 	return Answer{}, nil
 }
 
+// bring reports what a rail says of a payout, with the recipient that its lost
+// check had found, but for what the rail knows of the bank.
+func (w *taskWorker) bring(ctx context.Context, r *recalled, p *session.Payout) error {
+	if p.Details.Source != "" && p.Transfer == nil {
+		asks, err := w.order(ctx, p)
+		if err != nil {
+			return err
+		}
+		r.to = party(&asks, p.Details.Instrument, rail.Bank{})
+	}
+	return w.report(ctx, r)
+}
+
 // recalled brings what a rail says of a payout after a restore.
 type recalled struct {
 	errand
 	says  rail.Outcome
 	asked time.Time
+	to    session.Party // the recipient of a payout from an own account
 }
 
 func (r *recalled) decide(t *tx) (Answer, error) {
@@ -679,9 +746,15 @@ func (r *recalled) follow(t *tx, s *session.Session) error {
 		case p.State != session.Checking:
 			continue
 		case p.Foreign() && p.Quote == nil:
-			return fault.New(fault.WrongState, "nobody knows at what rate it was exchanged")
-		case p.Details.Source != "" || workOf(p) != store.TaskCheck:
-			return fault.New(fault.WrongState, "nobody knows what its check has found")
+			return fault.New(fault.WrongState, "nobody knows at what rate it was exchanged: tell it by restored rate")
+		case p.Details.Source != "" && p.Transfer == nil:
+			var err error
+			if p.Transfer, err = t.transfer(s, p, r.to); err != nil {
+				return err
+			}
+		case workOf(p) == store.TaskClear: // it was sent, so its recipient may have a receipt
+			t.finish(s, p, store.TaskClear)
+			p.Receipt.Cleared = true
 		}
 		if err := t.step(s, p, session.Pass, r.project, nil); err != nil {
 			return err

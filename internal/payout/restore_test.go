@@ -12,6 +12,8 @@ import (
 	"github.com/payoutd/payoutd/instrument"
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/partner"
+	"github.com/payoutd/payoutd/internal/rate"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/wire"
@@ -274,6 +276,76 @@ func TestRestoreUnbooked(t *testing.T) {
 	}
 	if alarms := l.alarms(); len(alarms) != 3 {
 		t.Errorf("alarms %q, want one for each session and the one of the restore", alarms)
+	}
+	l.clean()
+}
+
+// What a lost check had found is found again where the request says it.
+func TestRestoreFollowsALostCheck(t *testing.T) {
+	l, lost := restoreLab(t)
+	l.addAccounts()
+	own, fiscal := l.initOwn(wire.OpInitRKO, settlement, 100_00), l.initFiscal(innLinked, 200_00)
+	l.declare()
+	lost.set(rail.Succeeded, l.reference(own, 0), l.reference(fiscal, 0))
+	l.start()
+	l.held()
+	p := l.until(own, session.Paid).Payouts[0]
+	if available, held := l.on(settlement); p.State != session.Paid || available != 400_00 || held != 0 {
+		t.Errorf("from an own account: %s, and %d are left with %d held", p.State, available, held)
+	}
+	if to := p.Transfer; to == nil || to.Sender.Account != settlement || to.Recipient.Account != "40817810500000012345" || to.Purpose != "Выплата" {
+		t.Errorf("it was booked as %+v", to)
+	}
+	if p := l.untilReceipt(fiscal, session.Registered); p.State != session.Paid {
+		t.Errorf("with a receipt: %s", p.State)
+	}
+	if alarms := l.alarms(); len(alarms) != 1 || l.sentAll() != 0 {
+		t.Errorf("alarms %q, want that of the restore; %d payments were sent", alarms, l.sentAll())
+	}
+	l.clean()
+}
+
+// A rate that is lost is told by people, who know it from the partner or from the
+// rail's statement.
+func TestRestoreIsToldTheRate(t *testing.T) {
+	l, lost := restoreLab(t)
+	if err := l.engine.UpdateProject(t.Context(), l.project, func(p *partner.Project) error {
+		p.Rates = map[money.Currency]rate.Terms{money.USD: {Agreed: 8_125_000_000}}
+		p.Fees = map[instrument.Kind]partner.Fee{instrument.KindCard: {Fixed: 50}}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s := l.init(dollars(100))
+	tell := func(s id.Session, c money.Currency, p rate.Price) error {
+		return l.engine.PriceRestored(t.Context(), l.key(s), c, p, "olga")
+	}
+	const price = 90 * 100_000_000
+	l.wantCode(tell(s, money.USD, price), fault.WrongState) // nothing was restored
+	l.declare()
+	lost.set(rail.Succeeded, l.reference(s, 0))
+	l.start()
+	l.advance(time.Minute)
+	l.held()
+	l.eventually("people are called", func() bool { return l.alarmed("restored_unbooked") == 1 })
+	l.wantCode(tell(s, money.EUR, price), fault.WrongState)
+	l.wantCode(tell(s+1, money.USD, price), fault.NotFound)
+	l.wantCode(tell(s, money.USD, 1), fault.Invalid) // less than a kopeck
+	if p := l.session(s).Payouts[0]; p.State != session.Checking || p.Quote != nil {
+		t.Errorf("before anybody has told, it is %s with %+v", p.State, p.Quote)
+	}
+	if err := tell(s, money.USD, price); err != nil {
+		t.Fatal(err)
+	}
+	if p := l.until(s, session.Paid).Payouts[0]; p.Amount().Minor != 90_00 || p.Fee != 50 || p.Quote.Rate.Source != "olga" {
+		t.Errorf("it is paid with %+v and the fee %d", p.Quote, p.Fee)
+	}
+	if left := l.available(); left != 1000_00-90_50 || l.sentAll() != 0 {
+		t.Errorf("%d are left, and %d payments were sent", left, l.sentAll())
+	}
+	l.wantCode(tell(s, money.USD, price), fault.WrongState)
+	if acts, err := l.engine.Audit(t.Context(), 1); err != nil || len(acts) != 1 || acts[0].What != "restore_rate" || acts[0].Actor != "olga" {
+		t.Errorf("the audit has %+v, %v", acts, err)
 	}
 	l.clean()
 }
