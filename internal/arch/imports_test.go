@@ -132,6 +132,7 @@ var mayUse = map[string][]string{
 	"github.com/tink-crypto/tink-go/v2":   {"internal/vault"},
 	"go.uber.org/goleak":                  {"internal/store/storetest", "rail/railtest"},
 	"golang.org/x/crypto":                 {"internal/operator"},
+	"golang.org/x/sys":                    {"internal/clock"},
 	"golang.org/x/text":                   {"internal/rate"},
 	"golang.org/x/time":                   {"internal/console", "internal/limit"},
 	"modernc.org/sqlite":                  {"internal/sandbox", "internal/store/sqlite"},

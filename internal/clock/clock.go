@@ -16,22 +16,25 @@ const slew = 20
 // steps the machine's time, it follows by at most a twentieth of the time that
 // passes: half a minute within ten minutes, while a step by a day that is taken
 // back within the hour moves it by three minutes. So nothing ends a day early,
-// and nothing due stands still, because a clock was set wrong. It is safe for
-// concurrent use.
+// and nothing due stands still, because a clock was set wrong. Time that a
+// machine was suspended has passed: it is made up for at once, on Linux. A Steady
+// is safe for concurrent use.
 type Steady struct {
 	machine func() time.Time
+	slept   func() time.Duration // how long the machine has been suspended in all
 
-	mu   sync.Mutex
-	seen time.Time // the machine's, when it was last read
-	now  time.Time // what was shown then, in UTC, without a monotonic reading
+	mu      sync.Mutex
+	seen    time.Time     // the machine's, when it was last read
+	now     time.Time     // what was shown then, in UTC, without a monotonic reading
+	counted time.Duration // what slept was when it was last asked
 }
 
 // New returns a clock that shows the machine's time.
-func New() *Steady { return newSteady(time.Now) }
+func New() *Steady { return newSteady(time.Now, slept) }
 
-func newSteady(machine func() time.Time) *Steady {
+func newSteady(machine func() time.Time, slept func() time.Duration) *Steady {
 	seen := machine()
-	return &Steady{machine: machine, seen: seen, now: seen.Round(0).UTC()}
+	return &Steady{machine: machine, slept: slept, seen: seen, now: seen.Round(0).UTC(), counted: slept()}
 }
 
 // Now is the present, in UTC.
@@ -54,6 +57,13 @@ func (s *Steady) read() (now time.Time, behind time.Duration) {
 	passed := seen.Sub(s.seen) // by the monotonic clock
 	s.seen, s.now = seen, s.now.Add(passed)
 	behind = seen.Round(0).Sub(s.now)
+	if behind > time.Second { // the monotonic clock stands still in a machine that sleeps
+		if slept := s.slept(); slept-s.counted > time.Second {
+			s.now = s.now.Add(slept - s.counted)
+			behind -= slept - s.counted
+			s.counted = slept
+		}
+	}
 	follow := min(max(behind, -passed/slew), passed/slew)
 	s.now = s.now.Add(follow)
 	return s.now, behind - follow

@@ -9,12 +9,13 @@ import (
 // so passed is kept apart and put into a Steady by hand.
 type machine struct {
 	wall   time.Time
+	slept  time.Duration
 	steady *Steady
 }
 
 func newMachine() *machine {
 	m := &machine{wall: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	m.steady = newSteady(func() time.Time { return m.wall })
+	m.steady = newSteady(func() time.Time { return m.wall }, func() time.Duration { return m.slept })
 	return m
 }
 
@@ -75,5 +76,36 @@ func TestSteadyFollowsSteps(t *testing.T) {
 				t.Errorf("%s behind, want %s", got, want)
 			}
 		})
+	}
+}
+
+// A machine that sleeps has not had its clock stepped: what is due is due.
+func TestSteadyMakesUpForSleep(t *testing.T) {
+	m := newMachine()
+	m.pass(time.Hour)
+	for range 2 {
+		m.slept += 8 * time.Hour
+		m.step(8 * time.Hour)
+		if now := m.pass(time.Minute); !now.Equal(m.wall) || m.steady.Behind() != 0 {
+			t.Fatalf("shows %s, the machine %s", now, m.wall)
+		}
+	}
+	before := m.steady.Now()
+	m.step(time.Hour)
+	if now := m.pass(0); !now.Equal(before) {
+		t.Errorf("a step after it moves it to %s", now)
+	}
+	m.step(-2 * time.Hour) // set back in its sleep
+	m.slept += time.Hour
+	if now := m.pass(time.Hour); now.Before(before.Add(time.Hour - time.Hour/slew)) {
+		t.Errorf("went from %s back to %s", before, now)
+	}
+}
+
+// The machine's own count of its sleep goes up only, and not while it is awake.
+func TestSlept(t *testing.T) {
+	before := slept()
+	if after := slept(); before < 0 || after < before-time.Millisecond || after > before+time.Minute {
+		t.Errorf("slept for %s, then for %s", before, after)
 	}
 }
