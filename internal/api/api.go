@@ -131,10 +131,11 @@ func HTTPServer(addr string, handler http.Handler) *http.Server {
 // closing ends the connection behind a body in chunks. Where Content-Length was
 // sent too, a proxy may have taken the message to end elsewhere than net/http,
 // which drops that header: what then seems to be the next request on the
-// connection was hidden in this one (RFC 9112 §6.1).
+// connection was hidden in this one (RFC 9112 §6.1). So it may be behind any
+// message of HTTP/1.0, in which net/http drops Transfer-Encoding unseen.
 func closing(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if len(r.TransferEncoding) > 0 {
+		if len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
 			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)

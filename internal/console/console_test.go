@@ -418,14 +418,17 @@ func TestManyAddressesOfOneNetwork(t *testing.T) {
 // Behind a body in chunks nothing is read: it may have been hidden from a proxy.
 func TestChunksEndTheConnection(t *testing.T) {
 	o := newOffice(t)
-	for _, chunks := range []bool{false, true} {
-		answer := o.try("admin", "wrong", func(r *http.Request) {
-			if chunks {
-				r.TransferEncoding = []string{"chunked"}
-			}
-		})
-		if closes := answer.Header.Get("Connection") == "close"; closes != chunks {
-			t.Errorf("chunks %v: closes %v", chunks, closes)
+	for name, tt := range map[string]struct {
+		change func(*http.Request)
+		closes bool
+	}{
+		"right":    {func(*http.Request) {}, false},
+		"chunks":   {func(r *http.Request) { r.TransferEncoding = []string{"chunked"} }, true},
+		"HTTP/1.0": {func(r *http.Request) { r.ProtoMinor = 0 }, true},
+	} {
+		answer := o.try("admin", "wrong", tt.change)
+		if closes := answer.Header.Get("Connection") == "close"; closes != tt.closes {
+			t.Errorf("%s: closes %v", name, closes)
 		}
 	}
 }

@@ -337,14 +337,19 @@ func TestOnlyTheVerbsOfThePaths(t *testing.T) {
 
 // Behind a body in chunks nothing is read: it may have been hidden from a proxy.
 func TestChunksEndTheConnection(t *testing.T) {
-	for _, chunks := range []bool{false, true} {
+	for name, tt := range map[string]struct {
+		change func(*http.Request)
+		closes bool
+	}{
+		"right":    {func(*http.Request) {}, false},
+		"chunks":   {func(r *http.Request) { r.TransferEncoding = []string{"chunked"} }, true},
+		"HTTP/1.0": {func(r *http.Request) { r.ProtoMinor = 0 }, true},
+	} {
 		r := callOf("/v1/card", `{"public_token":"`+known+`","number":"`+pan+`"}`)
-		if chunks {
-			r.TransferEncoding = []string{"chunked"}
-		}
+		tt.change(r)
 		w := serve(newCounter(), Options{}, r)
-		if closes := w.Header().Get("Connection") == "close"; w.Code != 200 || closes != chunks {
-			t.Errorf("chunks %v: %d, closes %v", chunks, w.Code, closes)
+		if closes := w.Header().Get("Connection") == "close"; w.Code != 200 || closes != tt.closes {
+			t.Errorf("%s: %d, closes %v", name, w.Code, closes)
 		}
 	}
 }
