@@ -193,8 +193,9 @@ func (p *product) overLine(parts []part) string {
 		p.t.Fatal(err)
 	}
 	answers := bufio.NewReader(conn)
-	for {
-		response, err := http.ReadResponse(answers, nil)
+	verb, _, _ := strings.Cut(string(parts[0].bytes), " ")
+	for asked := (&http.Request{Method: verb}); ; asked = nil { // whose answer has no body if it is HEAD
+		response, err := http.ReadResponse(answers, asked)
 		if err != nil {
 			state := "closed"
 			if errors.Is(err, os.ErrDeadlineExceeded) {
