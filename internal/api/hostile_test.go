@@ -2,7 +2,6 @@ package api
 
 import (
 	"bufio"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,9 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -22,6 +19,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/payoutd/payoutd/internal/hostile"
 	"github.com/payoutd/payoutd/sign"
 )
 
@@ -34,9 +32,8 @@ import (
 //	-- answer --                    status, error code and text of each answer, then
 //	                                whether the server has closed the connection
 //
-// In a request ⟨ff 00⟩ is bytes, ⟨"[" × 100⟩ a text repeated, ⟨acme: {}⟩ the
-// signature of {} by that key, ⟨16s⟩ time that passes, and ⟨-⟩ takes away the
-// line end behind it. The answers are rewritten with -update.
+// What stands in ⟨⟩ package hostile explains. The answers are rewritten with
+// -update.
 func TestHostile(t *testing.T) {
 	files, err := filepath.Glob("testdata/hostile/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -84,11 +81,11 @@ func playHostile(t *testing.T, fixture *txtar.Archive) *txtar.Archive {
 			if !ok || title == "" {
 				t.Fatalf("%q: want a path and a title", file.Name)
 			}
-			var parts []part
+			var parts []hostile.Part
 			if where == "raw" {
 				parts = unfold(t, strings.ReplaceAll(string(file.Data), "\n", "\r\n"))
 			} else {
-				parts = []part{{bytes: asked(where, bytesOf(t, strings.TrimSuffix(string(file.Data), "\n")))}}
+				parts = []hostile.Part{{Bytes: asked(where, bytesOf(t, strings.TrimSuffix(string(file.Data), "\n")))}}
 			}
 			came := p.overLine(parts)
 			if strings.Count(came, "\n") > 2 && !strings.HasSuffix(title, two) {
@@ -114,50 +111,14 @@ func asked(path string, body []byte) []byte {
 		version, operation, signed("acme", string(body)), len(body), body)
 }
 
-// A part of what goes over a connection: bytes, and then time that passes.
-type part struct {
-	bytes []byte
-	wait  time.Duration
-}
-
-var (
-	notation = regexp.MustCompile(`⟨([^⟩]*)⟩`)
-	joined   = regexp.MustCompile(`⟨-⟩\r?\n`)
-	repeated = regexp.MustCompile(`(?s)^"(.+)" × ([0-9]+)$`)
-	signedBy = regexp.MustCompile(`(?s)^([a-z0-9-]+): (.*)$`)
-)
-
 // unfold turns the notation of a section into what is sent.
-func unfold(t *testing.T, text string) []part {
+func unfold(t *testing.T, text string) []hostile.Part {
 	t.Helper()
-	text = joined.ReplaceAllString(text, "")
-	var parts []part
-	var now []byte
-	last := 0
-	for _, at := range notation.FindAllStringSubmatchIndex(text, -1) {
-		now = append(now, text[last:at[0]]...)
-		last = at[1]
-		note := text[at[2]:at[3]]
-		if wait, err := time.ParseDuration(note); err == nil {
-			parts = append(parts, part{now, wait})
-			now = nil
-			continue
-		}
-		if m := repeated.FindStringSubmatch(note); m != nil {
-			now = append(now, strings.Repeat(m[1], must(strconv.Atoi(m[2])))...)
-			continue
-		}
-		if m := signedBy.FindStringSubmatch(note); m != nil {
-			now = append(now, signed(m[1], m[2])...)
-			continue
-		}
-		raw, err := hex.DecodeString(strings.ReplaceAll(note, " ", ""))
-		if err != nil {
-			t.Fatalf("%q is none of the notes", note)
-		}
-		now = append(now, raw...)
+	parts, err := hostile.Unfold(text, signed)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return append(parts, part{bytes: append(now, text[last:]...)})
+	return parts
 }
 
 // bytesOf unfolds a body, which takes no time.
@@ -167,25 +128,25 @@ func bytesOf(t *testing.T, text string) []byte {
 	if len(parts) != 1 {
 		t.Fatal("time passes within a signed body")
 	}
-	return parts[0].bytes
+	return parts[0].Bytes
 }
 
 // overLine sends the parts over a new connection and says what came back.
-func (p *product) overLine(parts []part) string {
+func (p *product) overLine(parts []hostile.Part) string {
 	p.t.Helper()
 	conn := p.dial()
 	patience := 2 * time.Second
 	for _, part := range parts {
-		patience += part.wait
+		patience += part.Wait
 	}
 	wrote := make(chan struct{})
 	go func() {
 		defer close(wrote)
 		for _, part := range parts {
-			if _, err := conn.Write(part.bytes); err != nil {
+			if _, err := conn.Write(part.Bytes); err != nil {
 				return // the server has had enough
 			}
-			time.Sleep(part.wait) // the peer is slow; in a bubble this takes no time
+			time.Sleep(part.Wait) // the peer is slow; in a bubble this takes no time
 		}
 	}()
 	var came strings.Builder
@@ -193,7 +154,7 @@ func (p *product) overLine(parts []part) string {
 		p.t.Fatal(err)
 	}
 	answers := bufio.NewReader(conn)
-	verb, _, _ := strings.Cut(string(parts[0].bytes), " ")
+	verb, _, _ := strings.Cut(string(parts[0].Bytes), " ")
 	for asked := (&http.Request{Method: verb}); ; asked = nil { // whose answer has no body if it is HEAD
 		response, err := http.ReadResponse(answers, asked)
 		if err != nil {

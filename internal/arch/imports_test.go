@@ -96,6 +96,7 @@ var mayImport = map[string][]string{
 	// and of real processes share.
 	"internal/simulation": {},
 	"internal/history":    {},
+	"internal/hostile":    {},
 
 	// Only the binary chooses engines, connectors and settings.
 	"cmd/payoutd": {all},
