@@ -3,9 +3,10 @@
 # race detector, openssl as the other side of the signature tests and its library
 # for the build that signs with it, a PostgreSQL server that they start and stop
 # themselves, unless PAYOUTD_TEST_POSTGRES names one, Patroni with etcd for the test
-# of a failover, SoftHSM with OpenSC for the test of a key in a hardware module, and
-# Chromium with Node.js for the tests in a browser. On a Debian machine it installs what is missing; elsewhere it says
-# what is.
+# of a failover, nginx and HAProxy for the tests of a proxy in front, SoftHSM with
+# OpenSC for the test of a key in a hardware module, and Chromium with Node.js for the
+# tests in a browser. On a Debian machine it installs what is missing; elsewhere it
+# says what is.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -27,6 +28,8 @@ if [ -z "${PAYOUTD_TEST_POSTGRES:-}" ] && ! command -v initdb >/dev/null && ! co
 fi
 command -v patroni >/dev/null || missing+=(patroni)
 command -v etcd >/dev/null || missing+=(etcd-server)
+PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing+=(nginx)
+PATH=$PATH:/usr/sbin command -v haproxy >/dev/null || missing+=(haproxy)
 command -v softhsm2-util >/dev/null || missing+=(softhsm2)
 command -v pkcs11-tool >/dev/null || missing+=(opensc)
 command -v chromium >/dev/null || missing+=(chromium)
@@ -47,7 +50,7 @@ if [[ " ${missing[*]} " == *' postgresql '* ]]; then
 	mkdir -p /etc/postgresql-common/createcluster.d
 	echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/payoutd.conf
 fi
-for service in etcd patroni; do # nor these
+for service in etcd patroni nginx haproxy; do # nor these
 	if [[ " ${missing[*]} " == *" $service"[-\ ]* ]]; then
 		mkdir -p /etc/systemd/system
 		ln -sf /dev/null "/etc/systemd/system/$service.service"
