@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/limit"
 	"github.com/payoutd/payoutd/internal/payout"
 	"github.com/payoutd/payoutd/internal/wire"
 )
@@ -112,8 +113,8 @@ func (s *Server) Beside(rest http.Handler) http.Handler {
 }
 
 // HTTPServer returns a server for partners: a connection that is slow to send
-// or to read is cut, whatever the handler does, and one that has sent chunks is
-// closed behind the answer.
+// or to read is cut, whatever the handler does, and one that has sent chunks or
+// HTTP/1.0 is closed behind the answer.
 func HTTPServer(addr string, handler http.Handler) *http.Server {
 	return &http.Server{
 		Addr:              addr,
@@ -128,14 +129,10 @@ func HTTPServer(addr string, handler http.Handler) *http.Server {
 	}
 }
 
-// closing ends the connection behind a body in chunks. Where Content-Length was
-// sent too, a proxy may have taken the message to end elsewhere than net/http,
-// which drops that header: what then seems to be the next request on the
-// connection was hidden in this one (RFC 9112 §6.1). So it may be behind any
-// message of HTTP/1.0, in which net/http drops Transfer-Encoding unseen.
+// closing ends the connection behind a message that a proxy may read otherwise.
 func closing(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
+		if limit.Ambiguous(r) {
 			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)

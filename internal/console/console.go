@@ -143,10 +143,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 	h.Set("Cache-Control", "no-store")
-	if len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
-		// Behind chunks a request may be hidden from a proxy that goes by a
-		// Content-Length beside them (RFC 9112 §6.1), and in HTTP/1.0 net/http drops
-		// Transfer-Encoding unseen. No browser sends either.
+	if limit.Ambiguous(r) { // no browser sends that
 		h.Set("Connection", "close")
 	}
 	s.mux.ServeHTTP(w, r)

@@ -54,3 +54,12 @@ func Key(ip netip.Addr) string {
 	}
 	return ip.String()
 }
+
+// Ambiguous reports whether a proxy in front may take the message to end
+// elsewhere than net/http does: behind chunks, because net/http drops a
+// Content-Length beside them, and in HTTP/1.0, where it drops Transfer-Encoding
+// unseen. What then seems to be the next request on the connection was hidden in
+// this one (RFC 9112 §6.1), so the connection ends behind the answer.
+func Ambiguous(r *http.Request) bool {
+	return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1)
+}
