@@ -57,9 +57,14 @@ func (a *OwnAccount) check() error {
 	return nil
 }
 
+// errAnothers refuses an account that another project has.
+var errAnothers error = fault.New(fault.Invalid, "number: the account is another project's")
+
 // AddAccount gives a project an account of its own to pay from. It reports
 // whether the project had it before; with another owner that is fault.Invalid,
-// and so is an account that another project has.
+// and so is an account that another project has. The key that addAccount burns
+// keeps two projects apart that ask at once; what is looked up here are accounts
+// that were added before there was one.
 func (e *Engine) AddAccount(ctx context.Context, p id.Project, a OwnAccount) (bool, error) {
 	if err := a.check(); err != nil {
 		return false, err
@@ -77,7 +82,7 @@ func (e *Engine) AddAccount(ctx context.Context, p id.Project, a OwnAccount) (bo
 		}
 		switch _, err := e.store.Account(ctx, store.AccountKey{Project: projects[i].ID, Number: a.Number}); {
 		case err == nil:
-			return false, fault.New(fault.Invalid, "number: the account is another project's")
+			return false, errAnothers
 		case fault.CodeOf(err) != fault.NotFound:
 			return false, err
 		}
@@ -113,7 +118,13 @@ type addAccount struct {
 	owner partner.Owner
 }
 
+// keyRef is without a project, so that of all projects one burns it.
+func (c *addAccount) keyRef() store.KeyRef {
+	return store.KeyRef{Scope: store.ScopeAccount, Key: c.key.Number}
+}
+
 func (c *addAccount) reads(names *store.Reads) {
+	names.Keys = append(names.Keys, c.keyRef())
 	names.Books = append(names.Books, c.key.Project)
 	names.Accounts = append(names.Accounts, c.key)
 }
@@ -125,6 +136,10 @@ func (c *addAccount) decide(t *tx) (Answer, error) {
 		}
 		return Answer{Replayed: true}, nil
 	}
+	if _, burnt := t.rows.Keys[c.keyRef()]; burnt {
+		return Answer{}, errAnothers
+	}
+	t.own.Keys = append(t.own.Keys, store.KeyRecord{KeyRef: c.keyRef(), At: t.now})
 	t.own.Accounts = append(t.own.Accounts, &store.Account{
 		OwnAccount: ledger.OwnAccount{Project: c.key.Project, Number: c.key.Number}, Owner: c.owner, CreatedAt: t.now,
 	})

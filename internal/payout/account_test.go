@@ -14,6 +14,9 @@ import (
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
+	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/postgres"
+	"github.com/payoutd/payoutd/internal/store/postgres/pgtest"
 	"github.com/payoutd/payoutd/internal/wire"
 	"github.com/payoutd/payoutd/money"
 	"github.com/payoutd/payoutd/rail"
@@ -381,5 +384,68 @@ func TestRecipientOfATransfer(t *testing.T) {
 		if got := party(&rail.Order{Destination: c.to, Recipient: "Гусев"}, &c.sent, c.bank); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
+	}
+}
+
+// between runs once, behind the first account that is looked up in vain.
+type between struct {
+	store.Store
+	run func()
+}
+
+func (b *between) Account(ctx context.Context, k store.AccountKey) (*store.Account, error) {
+	a, err := b.Store.Account(ctx, k)
+	if run := b.run; run != nil {
+		b.run = nil
+		run()
+	}
+	return a, err
+}
+
+// Of two projects that are given one account at once, on one node or on two, one
+// gets it; the other is told the same as one that comes later.
+func TestOneAccountIsOneProjects(t *testing.T) {
+	for _, engine := range []string{"SQLite", "PostgreSQL"} {
+		t.Run(engine, func(t *testing.T) {
+			var open func() (store.Store, error)
+			if engine == "PostgreSQL" {
+				url := pgtest.URL(t)
+				if err := postgres.Migrate(t.Context(), url, nil); err != nil {
+					t.Fatal(err)
+				}
+				open = func() (store.Store, error) { return postgres.Open(context.Background(), url, nil) }
+			}
+			l := newLabOn(t, open)
+			if err := l.engine.CreateProject(t.Context(), partner.Project{ID: "birch"}); err != nil {
+				t.Fatal(err)
+			}
+			other := l
+			if engine == "PostgreSQL" {
+				node := *l
+				other = &node
+				other.open()
+				t.Cleanup(other.close)
+			}
+			looked := &between{Store: l.engine.store}
+			l.engine.store = looked
+			a := OwnAccount{settlement, owner(instrument.RKO)}
+			looked.run = func() {
+				if _, err := other.engine.AddAccount(t.Context(), "birch", a); err != nil {
+					t.Errorf("the first to write: %v", err)
+				}
+			}
+			_, atOnce := l.engine.AddAccount(t.Context(), "acme", a)
+			_, later := l.engine.AddAccount(t.Context(), "acme", a)
+			if fault.CodeOf(atOnce) != fault.Invalid || atOnce.Error() != later.Error() {
+				t.Errorf("at once: %v, later: %v; want one refusal, %s", atOnce, later, fault.Invalid)
+			}
+			if again, err := l.engine.AddAccount(t.Context(), "birch", a); err != nil || !again {
+				t.Errorf("added again by whose it is: %t, %v", again, err)
+			}
+			if list, err := l.store.Accounts(t.Context(), "acme"); err != nil || len(list) != 0 {
+				t.Errorf("the other has %v, %v", list, err)
+			}
+			l.clean()
+		})
 	}
 }

@@ -261,6 +261,7 @@ const (
 	// A rail's name of a statement, and the end of taking it in; without a project.
 	ScopeStatement     = "statement"
 	ScopeStatementDone = "statement_done"
+	ScopeAccount       = "account" // the number of an own account, of whichever project; without a project
 	ScopePerson        = "person"  // the INN of a self-employed person with whom the project has to do
 	ScopeReceipt       = "receipt" // what a comparison of receipts has found, and the days that were compared; without a project
 )
