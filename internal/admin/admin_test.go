@@ -214,6 +214,7 @@ func TestSettings(t *testing.T) {
 		{"unknown method", Settings{Methods: &[]string{"cash"}}, `method "cash"`},
 		{"fee of an unknown method", Settings{Fees: map[string]string{"cash": "1%"}}, `method "cash"`},
 		{"fee that can't be read", Settings{Fees: map[string]string{"card": "1,5%"}}, "fee"},
+		{"fee above all amounts", Settings{Fees: map[string]string{"card": "90071992547409.92"}}, "at most 90071992547409.91 roubles"},
 		{"rate of the rouble", Settings{Rates: map[string]string{"rub": "1"}}, "want a foreign currency"},
 		{"rate of an unknown currency", Settings{Rates: map[string]string{"usd": "80", "xau": "1"}}, `rate of "xau"`},
 		{"rate of nothing", Settings{Rates: map[string]string{"usd": "0"}}, "want roubles such as 81.25"},

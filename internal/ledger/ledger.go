@@ -169,8 +169,9 @@ func covers(balance Accounts, minor, credit int64) bool {
 // Post checks e against the rules, numbers and chains it, and returns it with
 // the book as it stands after. ErrShort if available would fall below the
 // credit line, ErrOverflow if a balance does not fit, ErrUnsound if the entry
-// does not sum to zero or takes more from held than is there. On an error b is
-// unchanged.
+// does not sum to zero, takes more from held than is there, or is a hold or a
+// release the wrong way round, as of an amount and a fee whose sum wraps. On an
+// error b is unchanged.
 func (b *Book) Post(e Entry, at time.Time) (Entry, error) {
 	e.Account = ""
 	return b.post(&b.Balance, b.Credit, e, at)
@@ -196,7 +197,7 @@ func (b *Book) post(balance *Accounts, credit int64, e Entry, at time.Time) (Ent
 		return Entry{}, fmt.Errorf("%s: %w", e.Kind, ErrOverflow)
 	case e.Change.Available < 0 && after.Available < -credit:
 		return Entry{}, fmt.Errorf("%s of %d, %d available: %w", e.Kind, -e.Change.Available, balance.Available, ErrShort)
-	case after.Held < 0:
+	case after.Held < 0, e.Kind == KindHold && e.Change.Held < 0, e.Kind == KindRelease && e.Change.Held > 0:
 		return Entry{}, fmt.Errorf("%s of %d, %d held: %w", e.Kind, -e.Change.Held, balance.Held, ErrUnsound)
 	}
 	e.Project, e.No, e.At = b.Project, b.Entries+1, at.UTC().Truncate(time.Microsecond)

@@ -58,6 +58,10 @@ func TestPostRefuses(t *testing.T) {
 		{"settle of what is not held", Book{}, Settle(1, 0, "card"), ErrUnsound},
 		{"balance that does not fit", Book{Balance: Accounts{Available: math.MaxInt64, Deposits: -math.MaxInt64}}, Deposit(1, "r"), ErrOverflow},
 		{"hold whose sum wraps", Book{Balance: Accounts{Available: 5, Deposits: -5}}, Hold(math.MaxInt64, 3), ErrOverflow},
+		{"hold whose sum wraps to what is held", Book{Balance: Accounts{Available: 5, Held: 5, Deposits: -10}}, Hold(math.MaxInt64, math.MaxInt64), ErrUnsound},
+		{"release whose sum wraps", Book{Balance: Accounts{Available: 5, Deposits: -5}}, Release(math.MaxInt64, math.MaxInt64), ErrUnsound},
+		{"settle whose sum wraps", Book{}, Settle(math.MaxInt64, math.MaxInt64, "card"), ErrUnsound},
+		{"return whose sum wraps", Book{}, Return(math.MaxInt64, math.MaxInt64, "card"), ErrUnsound},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := c.book

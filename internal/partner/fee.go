@@ -18,22 +18,26 @@ type Fee struct {
 
 const million = 1_000_000
 
-// Of is the fee of an amount, both in kopecks, rounded half up; an error if it
-// does not fit.
+// Of is the fee of an amount, both in kopecks, rounded half up; an error if the
+// two together are more than money.MinorMax. So what is held for a payout fits
+// wherever it is summed up.
 func (f Fee) Of(minor int64) (int64, error) {
 	part, err := money.ScaleHalfUp(minor, f.PPM, million)
 	if err != nil {
 		return 0, fmt.Errorf("fee of %d: %w", minor, err)
 	}
-	sum, ok := money.AddMinor(f.Fixed, part)
-	if !ok {
+	fee, fits := money.AddMinor(f.Fixed, part)
+	fee = max(fee, f.Minimum)
+	gross, sums := money.AddMinor(minor, fee)
+	if !fits || !sums || gross > money.MinorMax {
 		return 0, fmt.Errorf("fee of %d: %w", minor, money.ErrOverflow)
 	}
-	return max(sum, f.Minimum), nil
+	return fee, nil
 }
 
 // ParseFee reads "10.00+1.5%", "1.5%>=30.00", "10.00" or "none": a fixed part
-// and a per cent of the amount, at least the minimum, in roubles.
+// and a per cent of the amount, at least the minimum, in roubles. Neither is
+// above money.MinorMax, as no amount is that partners may ask for.
 func ParseFee(s string) (Fee, error) {
 	if s == "none" {
 		return Fee{}, nil
@@ -74,6 +78,9 @@ func ParseFee(s string) (Fee, error) {
 			return bad()
 		}
 		f.Minimum = a.Minor
+	}
+	if max(f.Fixed, f.Minimum) > money.MinorMax {
+		return Fee{}, fmt.Errorf("fee %q: want at most %s roubles", s, money.Amount{Minor: money.MinorMax, Currency: money.RUB}.Major())
 	}
 	return f, nil
 }

@@ -34,8 +34,9 @@ func TestFeeOf(t *testing.T) {
 		{"at the minimum", partner.Fee{PPM: 15000, Minimum: 3675}, 245000, 3675},
 		{"above the minimum", partner.Fee{PPM: 15000, Minimum: 3000}, 245000, 3675},
 		{"fixed counts towards the minimum", partner.Fee{Fixed: 2000, PPM: 10_000, Minimum: 3000}, 200000, 4000},
-		{"all of the largest amount", partner.Fee{PPM: 1_000_000}, math.MaxInt64, math.MaxInt64},
-		{"a part of the largest amount", partner.Fee{PPM: 500_000}, math.MaxInt64, 1 << 62},
+		{"as much as the largest amount leaves", partner.Fee{PPM: 1_000_000}, money.MinorMax / 2, money.MinorMax / 2},
+		{"fixed, as much as the amount leaves", partner.Fee{Fixed: money.MinorMax - 1}, 1, money.MinorMax - 1},
+		{"none of the largest amount", partner.Fee{}, money.MinorMax, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got, err := tt.fee.Of(tt.of); got != tt.want || err != nil {
@@ -53,6 +54,11 @@ func TestFeeOfRefuses(t *testing.T) {
 		want error // nil: any
 	}{
 		{"the sum is too large", partner.Fee{Fixed: 1, PPM: 1_000_000}, math.MaxInt64, money.ErrOverflow},
+		{"with the amount it is too large", partner.Fee{Fixed: money.MinorMax}, 1, money.ErrOverflow},
+		{"with the amount the minimum is too large", partner.Fee{Minimum: money.MinorMax}, 1, money.ErrOverflow},
+		{"with the amount the part is too large", partner.Fee{PPM: 1_000_000}, money.MinorMax/2 + 1, money.ErrOverflow},
+		{"with the amount it wraps", partner.Fee{Fixed: math.MaxInt64}, 1, money.ErrOverflow},
+		{"with the amount the minimum wraps", partner.Fee{Minimum: math.MaxInt64}, math.MaxInt64, money.ErrOverflow},
 		{"the part is too large", partner.Fee{PPM: 1_000_001}, math.MaxInt64, money.ErrOverflow},
 		{"the part is far too large", partner.Fee{PPM: math.MaxInt64}, math.MaxInt64, money.ErrOverflow},
 		{"the part is 2^64", partner.Fee{PPM: 4_000_000}, 1 << 62, money.ErrOverflow},
@@ -68,21 +74,23 @@ func TestFeeOfRefuses(t *testing.T) {
 	}
 }
 
-// Of agrees with arithmetic without bounds: floor(minor × ppm / 10^6 + 1/2).
+// Of agrees with arithmetic without bounds, floor(minor × ppm / 10^6 + 1/2), and
+// refuses where amount and fee together are above the bound of all amounts.
 func TestFeeOfIsExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := fees().Draw(t, "fee")
-		minor := rapid.Int64Range(0, math.MaxInt64).Draw(t, "minor")
+		minor := rapid.OneOf(rapid.Int64Range(0, money.MinorMax), rapid.Int64Range(0, math.MaxInt64)).Draw(t, "minor")
 		want := new(big.Int).Mul(big.NewInt(minor), big.NewInt(f.PPM))
 		want.Add(want, big.NewInt(500_000)).Div(want, big.NewInt(1_000_000)).Add(want, big.NewInt(f.Fixed))
-		if minimum := big.NewInt(f.Minimum); want.IsInt64() && want.Cmp(minimum) < 0 {
+		if minimum := big.NewInt(f.Minimum); want.Cmp(minimum) < 0 {
 			want = minimum
 		}
+		fits := new(big.Int).Add(want, big.NewInt(minor)).Cmp(big.NewInt(money.MinorMax)) <= 0
 		got, err := f.Of(minor)
 		switch {
-		case want.IsInt64() && (err != nil || got != want.Int64()):
+		case fits && (err != nil || got != want.Int64()):
 			t.Fatalf("%s of %d is %d, %v; want %s", f, minor, got, err, want)
-		case !want.IsInt64() && !errors.Is(err, money.ErrOverflow):
+		case !fits && !errors.Is(err, money.ErrOverflow):
 			t.Fatalf("%s of %d is %d, %v; want an overflow", f, minor, got, err)
 		}
 	})
@@ -90,7 +98,7 @@ func TestFeeOfIsExact(t *testing.T) {
 
 // fees draws what ParseFee can say.
 func fees() *rapid.Generator[partner.Fee] {
-	amount := rapid.OneOf(rapid.Just(int64(0)), rapid.Int64Range(0, 100_000), rapid.Int64Range(0, math.MaxInt64))
+	amount := rapid.OneOf(rapid.Just(int64(0)), rapid.Int64Range(0, 100_000), rapid.Int64Range(0, money.MinorMax))
 	return rapid.Custom(func(t *rapid.T) partner.Fee {
 		return partner.Fee{
 			Fixed:   amount.Draw(t, "fixed"),
@@ -114,6 +122,7 @@ func TestParseFee(t *testing.T) {
 		{"0.0001%", partner.Fee{PPM: 1}},
 		{"100%", partner.Fee{PPM: 1_000_000}},
 		{"0>=30.00", partner.Fee{Minimum: 3000}},
+		{"90071992547409.91+1%>=90071992547409.91", partner.Fee{Fixed: money.MinorMax, PPM: 10_000, Minimum: money.MinorMax}},
 	} {
 		t.Run(tt.text, func(t *testing.T) {
 			if got, err := partner.ParseFee(tt.text); got != tt.want || err != nil {
@@ -148,6 +157,8 @@ func TestParseFeeRefuses(t *testing.T) {
 		{"none and a minimum", "none>=1"},
 		{"a word", "free"},
 		{"too large", "99999999999999999999"},
+		{"a kopeck too large", "90071992547409.92"},
+		{"too large a minimum", "1%>=90071992547409.92"},
 		{"too large a part", "4294967296%"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -176,7 +187,7 @@ func FuzzParseFee(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if fee.Fixed < 0 || fee.Minimum < 0 || fee.PPM < 0 || fee.PPM > 1_000_000 {
+		if fee.Fixed < 0 || fee.Minimum < 0 || fee.PPM < 0 || fee.PPM > 1_000_000 || max(fee.Fixed, fee.Minimum) > money.MinorMax {
 			t.Errorf("%q reads as %+v", s, fee)
 		}
 		if again, err := partner.ParseFee(fee.String()); err != nil || again != fee {

@@ -85,6 +85,19 @@ func TestCheckFindsWhatWasChangedInReturns(t *testing.T) {
 // find it and say so.
 func (l *lab) wantFound(do, says string) {
 	l.Helper()
+	l.alter(do)
+	r, err := Check(l.Context(), l.store)
+	if err != nil {
+		l.Fatal(err)
+	}
+	if !strings.Contains(strings.Join(r.Problems, "\n"), says) {
+		l.Errorf("problems %q, want one with %q", r.Problems, says)
+	}
+}
+
+// alter changes rows by hand while the engine is closed.
+func (l *lab) alter(do string) {
+	l.Helper()
 	l.close()
 	db, err := sql.Open("sqlite", filepath.Join(l.dir, "payoutd.db"))
 	if err != nil {
@@ -101,13 +114,6 @@ func (l *lab) wantFound(do, says string) {
 		l.Fatal(err)
 	}
 	l.open()
-	r, err := Check(l.Context(), l.store)
-	if err != nil {
-		l.Fatal(err)
-	}
-	if !strings.Contains(strings.Join(r.Problems, "\n"), says) {
-		l.Errorf("problems %q, want one with %q", r.Problems, says)
-	}
 }
 
 // A head that was kept is that of an entry for good, whatever is booked after it.

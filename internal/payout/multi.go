@@ -79,8 +79,9 @@ func (t *tx) hold(s *session.Session, project *partner.Project) error {
 			if p.Foreign() || p.Details.Source != "" { // they are agreed to by confirming them, and confirm is of the whole session
 				ready = session.Ready
 			}
-			sum, ok := money.AddMinor(need[p.Details.Account], p.Minor()+p.Fee) // each of the two is far below the bound
-			need[p.Details.Account], fits = sum, fits && ok
+			gross, ok := money.AddMinor(p.Minor(), p.Fee)
+			sum, sums := money.AddMinor(need[p.Details.Account], gross)
+			need[p.Details.Account], fits = sum, fits && ok && sums
 		}
 	}
 	for account, minor := range need {

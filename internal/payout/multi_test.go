@@ -3,6 +3,8 @@ package payout
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -162,6 +164,29 @@ func TestMultiSessionHoldsAllOrNone(t *testing.T) {
 	l.receive(session.PaymentFinished, s)
 	if got := states(l.session(s)); got != "cancelled cancelled" || l.available() != 100_000 {
 		t.Errorf("after the time-out: %s with %d available", got, l.available())
+	}
+	l.clean()
+}
+
+// No fee makes an amount wrap: neither one that was set before fees had a bound,
+// nor that of a payout which was started then, whose sum with the amount would be
+// less than nothing.
+func TestFeesDoNotWrap(t *testing.T) {
+	l := newLab(t, func(p *partner.Project) {
+		p.Fees = map[instrument.Kind]partner.Fee{instrument.KindCard: {Fixed: math.MaxInt64}}
+	})
+	_, err := l.engine.Init(t.Context(), l.call(), l.parse(wire.OpInit, cardBody(1)))
+	if fault.CodeOf(err) != fault.Invalid || !strings.Contains(err.Error(), "too large") {
+		t.Errorf("with the fee of the project: %v, want %s", err, fault.Invalid)
+	}
+	s := l.init(accountBody("40817810500000012345", 200_000))
+	l.alter(fmt.Sprintf(`UPDATE payouts SET progress = json_set(progress, '$.fee', %d)`, math.MaxInt64))
+	l.start()
+	if h := l.receive(session.PaymentFinished, s); h.Session.PayoutList[0].Error.Code != string(fault.InsufficientBalance) {
+		t.Errorf("with the fee of the payout: %+v, want %s", h.Session.PayoutList, fault.InsufficientBalance)
+	}
+	if l.available() != 100_000 {
+		t.Errorf("%d available", l.available())
 	}
 	l.clean()
 }

@@ -217,7 +217,7 @@ func appendRefund(b []byte, r *session.Refund) []byte {
 // appendFees appends amounts: net reaches the recipient, gross leaves the
 // partner's balance (core §2.6).
 func appendFees(b []byte, net money.Amount, fee int64) []byte {
-	gross := money.Amount{Minor: net.Minor + fee, Currency: net.Currency} // it was held, so it fits
+	gross := money.Amount{Minor: net.Minor + fee, Currency: net.Currency} // it fits: partner.Fee.Of sees to it
 	b = appendName(b, "amounts")
 	b = append(b, '{')
 	b = appendAmount(b, "net", net)
