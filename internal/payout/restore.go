@@ -1,6 +1,7 @@
 package payout
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -52,6 +53,9 @@ type Restore struct {
 	ReleasedAt time.Time `json:"released_at,omitzero"`
 	ReleasedBy string    `json:"released_by,omitempty"`
 	Despite    string    `json:"despite,omitempty"` // the reason to release without proof
+
+	// stored is the setting that this was read from; "" for none.
+	stored string
 }
 
 // RestoreState is how far an installation has come since its database went back.
@@ -111,15 +115,28 @@ func ReadRestore(ctx context.Context, s store.Store) (r Restore, err error) {
 	if err := json.Unmarshal(value, &r); err != nil {
 		return r, fault.Wrap(fault.Internal, err, "the setting %s can't be read", settingRestore)
 	}
+	r.stored = string(value)
 	return r, nil
 }
 
+// write replaces what r was read from; fault.Busy if another change came first.
 func (r *Restore) write(ctx context.Context, s store.Store) error {
 	value, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	return s.PutSetting(ctx, settingRestore, value)
+	if r.stored == "" {
+		var there []byte
+		if there, err = s.AddSetting(ctx, settingRestore, value); err == nil && !bytes.Equal(there, value) {
+			err = fault.New(fault.Busy, "somebody else has noticed or declared a restore: read it again")
+		}
+	} else {
+		err = s.SwapSetting(ctx, settingRestore, []byte(r.stored), value)
+	}
+	if err == nil {
+		r.stored = string(value)
+	}
+	return err
 }
 
 // NoticeRestore compares a database with the last batch that a node has known
@@ -163,7 +180,7 @@ func MarkCopy(ctx context.Context, s store.Store) error {
 // again is a restore that follows r. What was not yet released of that is lost
 // with it.
 func (r *Restore) again(last id.Batch) Restore {
-	next := Restore{State: RestoreNoticed, Last: last}
+	next := Restore{State: RestoreNoticed, Last: last, stored: r.stored}
 	switch r.State {
 	case RestoreNoticed:
 		next.Since = r.Since
@@ -485,20 +502,27 @@ func (w *taskWorker) recall(ctx, calls context.Context) {
 	}
 }
 
-// endRecall writes down that the rails were asked, unless another node has.
+// endRecall writes down that the rails were asked, unless another node has. They
+// were asked for the restore with which this run began: one that was declared
+// since is left as it is.
 func (w *taskWorker) endRecall(ctx context.Context) error {
 	r, err := ReadRestore(ctx, w.store)
 	if err != nil {
 		return err
 	}
+	w.restores.now.Store(&r)
+	if err := w.overtaken(); err != nil {
+		return err
+	}
 	if r.State == RestoreAsking {
-		r.State, r.AskedAt = RestoreHeld, w.now()
-		if err := r.write(ctx, w.store); err != nil {
+		held := r
+		held.State, held.AskedAt = RestoreHeld, w.now()
+		if err := held.write(ctx, w.store); err != nil {
 			return err
 		}
+		w.restores.now.Store(&held)
 		w.log.Warn("rails were asked about all payouts that are known; new ones are held back until an operator releases them")
 	}
-	w.restores.now.Store(&r)
 	return nil
 }
 

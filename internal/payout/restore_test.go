@@ -689,3 +689,54 @@ func TestRestoreIsCorrected(t *testing.T) {
 		t.Errorf("the audit is %+v, error %v", acts, err)
 	}
 }
+
+// lateRestore runs once, behind the restore that is read next.
+type lateRestore struct {
+	store.Store
+	behind atomic.Pointer[func()]
+}
+
+func (l *lateRestore) Setting(ctx context.Context, name string) ([]byte, error) {
+	value, err := l.Store.Setting(ctx, name)
+	if name == settingRestore {
+		if run := l.behind.Swap(nil); run != nil {
+			(*run)()
+		}
+	}
+	return value, err
+}
+
+// A restore that an operator declares beside a node which is just ending its
+// questions stands: they were asked for another one.
+func TestRestoreIsNotOverwritten(t *testing.T) {
+	l, _ := restoreLab(t)
+	first := l.declare()
+	l.engine.restores.began.Store(&first) // as Run does
+	late := &lateRestore{Store: l.engine.store}
+	l.engine.store = late
+	var second Restore
+	declare := func() {
+		e, err := New(context.Background(), Options{Store: l.store, Now: l.clock.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		if second, err = e.DeclareRestore(t.Context(), first.From.Add(-time.Hour), time.Time{}, "root"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late.behind.Store(&declare)
+	for i, want := range []fault.Code{fault.Busy, fault.Stale} { // it came between; it was there
+		if err := l.engine.tasksWorker.endRecall(t.Context()); fault.CodeOf(err) != want {
+			t.Errorf("end %d of the questions: %v, want %s", i, err, want)
+		}
+		r, err := ReadRestore(t.Context(), l.store)
+		if err != nil || r.State != RestoreAsking || r.Number != second.Number || !r.From.Equal(second.From) {
+			t.Errorf("the restore is %+v, %v; want the one that was declared last, %+v", r, err, second)
+		}
+	}
+	l.engine.restores.began.Store(&second)
+	if err := l.engine.tasksWorker.endRecall(t.Context()); err != nil || l.engine.Restored().State != RestoreHeld {
+		t.Errorf("begun anew: %v, %s", err, l.engine.Restored().State)
+	}
+}

@@ -1090,6 +1090,16 @@ func (m *memory) AddSetting(ctx context.Context, name string, value []byte) (sta
 	return stands, err
 }
 
+func (m *memory) SwapSetting(ctx context.Context, name string, old, value []byte) error {
+	return m.transact(ctx, func(w *writing) error {
+		if now, there := w.settings[name]; !there || !bytes.Equal(now, old) && !bytes.Equal(now, value) {
+			return fault.New(fault.Busy, "the setting %s was changed by somebody else: read it again", name)
+		}
+		put(w, w.settings, name, bytes.Clone(value))
+		return nil
+	})
+}
+
 // Snapshot copies the tables: their rows stay as they are.
 func (m *memory) Snapshot(ctx context.Context, look func(store.Snapshot) error) error {
 	copied, err := read(m, ctx, func() (tables, error) {

@@ -138,6 +138,9 @@ type Store interface {
 	// AddSetting writes one that is not there yet, and returns what is there
 	// then: of several who add at once, all get the value of the first.
 	AddSetting(ctx context.Context, name string, value []byte) ([]byte, error)
+	// SwapSetting writes one whose value is old; fault.Busy if another change came
+	// first. One that has the new value already stays as it is.
+	SwapSetting(ctx context.Context, name string, old, value []byte) error
 
 	// Snapshot lets read see one state of the whole database, while commits go on.
 	Snapshot(ctx context.Context, read func(Snapshot) error) error

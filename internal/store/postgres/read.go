@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/ledger"
 	"github.com/payoutd/payoutd/internal/session"
@@ -246,6 +247,22 @@ func (s *Store) AddSetting(ctx context.Context, name string, value []byte) (ther
 		return nil, failed(err, "add setting %s", name)
 	}
 	return there, nil
+}
+
+// SwapSetting implements store.Store.
+func (s *Store) SwapSetting(ctx context.Context, name string, old, value []byte) error {
+	err := s.write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		changed, err := conn.Exec(ctx, `UPDATE settings SET value = $3 WHERE name = $1 AND value IN ($2, $3)`,
+			name, codec.Blob(old), codec.Blob(value))
+		if err == nil && changed.RowsAffected() == 0 {
+			err = fault.New(fault.Busy, "it was changed by somebody else: read it again")
+		}
+		return err
+	})
+	if err != nil {
+		return failed(err, "change setting %s", name)
+	}
+	return nil
 }
 
 // list reads all rows of a query; nil where there are none.

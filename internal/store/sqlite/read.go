@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
 	"github.com/payoutd/payoutd/internal/ledger"
 	"github.com/payoutd/payoutd/internal/session"
@@ -230,4 +231,20 @@ func (s *Store) AddSetting(ctx context.Context, name string, value []byte) ([]by
 		return nil, failed(err, "add setting %s", name)
 	}
 	return s.Setting(ctx, name)
+}
+
+// SwapSetting implements store.Store.
+func (s *Store) SwapSetting(ctx context.Context, name string, old, value []byte) error {
+	err := s.writer.transact(ctx, func() (bool, error) {
+		changed, err := s.writer.exec(`UPDATE settings SET value = ? WHERE name = ? AND value IN (?, ?)`,
+			codec.Blob(value), name, codec.Blob(old), codec.Blob(value))
+		if err == nil && changed == 0 {
+			err = fault.New(fault.Busy, "it was changed by somebody else: read it again")
+		}
+		return true, err
+	})
+	if err != nil {
+		return failed(err, "change setting %s", name)
+	}
+	return nil
 }

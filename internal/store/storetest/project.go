@@ -164,3 +164,37 @@ func addedSettingStays(b *bed) {
 	b.must(err)
 	same(b, "what was put", string(value), "put")
 }
+
+// oneOfSwapsWins lets several change the same setting at once, from what each has
+// read.
+func oneOfSwapsWins(b *bed) {
+	const racers = 8
+	b.must(b.PutSetting(b.ctx, "name", []byte("old")))
+	won := make(chan string, racers)
+	var all sync.WaitGroup
+	for i := range racers {
+		all.Go(func() {
+			value := string(rune('a' + i))
+			switch err := b.SwapSetting(b.ctx, "name", []byte("old"), []byte(value)); {
+			case err == nil:
+				won <- value
+			case fault.CodeOf(err) != fault.Busy:
+				b.Errorf("racer %d: %v, want %s", i, err, fault.Busy)
+			}
+		})
+	}
+	all.Wait()
+	close(won)
+	first, second := <-won, <-won
+	stands, err := b.Setting(b.ctx, "name")
+	b.must(err)
+	if string(stands) != first || second != "" {
+		b.Errorf("%q stands; %q and %q were told that they won", stands, first, second)
+	}
+	b.must(b.SwapSetting(b.ctx, "name", []byte("old"), stands)) // as if the answer had been lost
+	b.must(b.SwapSetting(b.ctx, "name", stands, []byte{0, 0xff}))
+	b.refused(b.SwapSetting(b.ctx, "none", nil, []byte("new")), fault.Busy, "one that is not there")
+	stands, err = b.Setting(b.ctx, "name")
+	b.must(err)
+	same(b, "swapped", stands, []byte{0, 0xff})
+}

@@ -89,6 +89,7 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"CreditMovesTheLine", creditMovesTheLine},
 		{"Settings", settings},
 		{"AddedSettingStays", addedSettingStays},
+		{"OneOfSwapsWins", oneOfSwapsWins},
 
 		{"ItemRoundTrip", itemRoundTrip},
 		{"ItemChanges", itemChanges},
