@@ -154,6 +154,14 @@ func TestArchive(t *testing.T) {
 	if r.Sessions != 1 || r.Archived != len(ended) || r.Entries != before.Entries+1 {
 		t.Errorf("checked %+v", r)
 	}
+	if r, err := l.engine.Check(t.Context(), before.Heads...); err != nil || !r.Clean() {
+		t.Errorf("the head that an archived payout has left: %+v, %v", r, err)
+	}
+	wrong := before.Heads[0]
+	wrong.Hash = r.Heads[0].Hash
+	if r, err := l.engine.Check(t.Context(), wrong); err != nil || len(r.Problems) != 1 {
+		t.Errorf("a head that no archived payout has left: %+v, %v; want one problem", r, err)
+	}
 	if err := l.cancel(live); err != nil {
 		t.Fatal(err)
 	}
