@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/payoutd/payoutd/internal/fault"
 )
@@ -33,7 +34,7 @@ func Listen(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("unix", address)
+	l, err := bind(address)
 	if err != nil {
 		return nil, fault.Wrap(fault.Busy, err, "socket %s: %v", path, err)
 	}
@@ -42,6 +43,17 @@ func Listen(path string) (net.Listener, error) {
 		return nil, fault.Wrap(fault.Busy, err, "socket %s: %v", path, err)
 	}
 	return l, nil
+}
+
+// bind listens at the address. Linux gives the file the mode that the socket has
+// before it is bound, so that nobody else finds it open for a moment; a umask
+// would be that of the whole process. Systems that do not know this refuse it, and
+// have the mode that Listen gives, and that of the folder.
+func bind(address string) (net.Listener, error) {
+	ours := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), 0o600) })
+	}}
+	return ours.Listen(context.Background(), "unix", address)
 }
 
 func dial(ctx context.Context, path string) (net.Conn, error) {
