@@ -73,7 +73,7 @@ type camtEntry struct {
 }
 
 type common struct {
-	ref, servicer     string // NtryRef, AcctSvcrRef
+	servicer          string // AcctSvcrRef
 	reference         string // EndToEndId
 	amount, inner     *money.Amount
 	side              string
@@ -262,8 +262,6 @@ func (c *camtReader) leaveBalance(of string) (err error) {
 func (c *camtReader) leaveOfEntry(of string) (err error) {
 	e := &c.entry
 	switch of {
-	case "NtryRef":
-		e.ref = c.value()
 	case "AcctSvcrRef":
 		e.servicer = c.value()
 	case "Amt":
@@ -405,16 +403,15 @@ func (e *camtEntry) line(d *common, index int) (l Line, err error) {
 	default:
 		l.Kind = Other
 	}
+	// NtryRef is no name: it may count the entries of this statement only, so that
+	// another one has it for another movement, or another for the same.
 	switch {
 	case d.servicer != "":
 		l.RailID = d.servicer
-	case e.servicer != "":
-		l.RailID = e.servicer
+	case e.servicer != "" && !alone:
+		l.RailID = e.servicer + "/" + strconv.Itoa(index+1)
 	default:
-		l.RailID = e.ref
-	}
-	if d.servicer == "" && !alone && l.RailID != "" {
-		l.RailID += "/" + strconv.Itoa(index+1)
+		l.RailID = e.servicer
 	}
 	l.At, l.Text = e.at, plain(d.text)
 	if l.Text == "" {

@@ -56,8 +56,8 @@ func TestRead(t *testing.T) {
 			ID: "ST-8", From: at("2026-02-28T21:00:00Z"), To: at("2026-03-01T21:00:00Z"),
 			Opening: pointer(rub(-10_00)), Closing: pointer(rub(-12_00)),
 			Lines: []Line{
-				{Payout, "po_1", "1/1", rub(5_00), Debit, at("2026-02-28T21:00:00Z"), ""},
-				{Return, "po_1", "1/2", rub(3_00), Credit, at("2026-02-28T21:00:00Z"), ""},
+				{Payout, "po_1", "", rub(5_00), Debit, at("2026-02-28T21:00:00Z"), ""},
+				{Return, "po_1", "", rub(3_00), Credit, at("2026-02-28T21:00:00Z"), ""},
 			},
 		}},
 	} {
