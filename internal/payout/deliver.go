@@ -231,13 +231,16 @@ func (w *hookWorker) pump(ctx context.Context, endpoint string) {
 	}
 }
 
-// putOff leaves events to whoever finds them due after a while.
+// putOff leaves events to whoever finds them due after a while. A log is read only
+// where its round could make that longer: for most of what piles up it can't.
 func (w *hookWorker) putOff(ctx context.Context, waiting []delivery, wait time.Duration) {
 	for some := range slices.Chunk(waiting, claimMax) {
 		for i := range some {
-			switch e := &some[i].Event; {
+			e := &some[i].Event
+			age := w.now().Sub(e.CreatedAt) // of its round at most, which a replay may have begun
+			switch {
 			case e.Attempts == 0:
-			case w.now().Sub(e.CreatedAt) < schedule(some[i].project).Total:
+			case age < min(waitsOfAge*wait, schedule(some[i].project).Total):
 				some[i].round, some[i].young = e.CreatedAt, true // near enough
 			default:
 				round, _, err := w.round(ctx, e)

@@ -267,3 +267,41 @@ func replayKeepsTheOrder(t *testing.T, open func() (store.Store, error), stubbor
 	l.receive(session.PaymentFinished, s) // no clock was moved
 	l.clean()
 }
+
+// An old event that was replayed while its endpoint is out of order is put off as
+// a new one would be: its age counts from the replay.
+func TestReplayIsPutOffAsNew(t *testing.T) {
+	l := newLab(t)
+	project := l.call().Project
+	s := l.init(cardBody(1_000_000)) // above the balance, so that the check refuses it
+	do := func(cmd command) {
+		t.Helper()
+		if _, err := l.engine.do(t.Context(), cmd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	task := store.Task{TaskKey: store.TaskKey{SessionKey: l.key(s), Payout: l.session(s).Payouts[0].ID, Kind: store.TaskCheck}}
+	do(&checked{errand: errand{project, task}})
+	e := l.events()[0]
+	do(&tried{project: project, event: eventKey(&e), at: l.engine.now(), result: webhook.Result{OK: true}})
+	putOff := func() time.Duration {
+		t.Helper()
+		claimed, err := l.store.ClaimEvents(t.Context(), l.engine.node, l.engine.now(), time.Now(), time.Minute, 10)
+		if err != nil || len(claimed) != 1 {
+			t.Fatalf("claimed %+v, %v", claimed, err)
+		}
+		l.engine.hooks.putOff(t.Context(), []delivery{{Event: claimed[0], project: project}}, putOffMin)
+		return l.events()[0].Due.Sub(l.engine.now())
+	}
+	l.clock.advance(20 * time.Hour)
+	if err := l.engine.Replay(t.Context(), eventKey(&e)); err != nil {
+		t.Fatal(err)
+	}
+	if wait := putOff(); wait > putOffMin {
+		t.Errorf("put off by %v at the replay, want %v", wait, putOffMin)
+	}
+	l.clock.advance(20 * time.Minute)
+	if wait := putOff(); wait < 4*time.Minute || wait > 6*time.Minute {
+		t.Errorf("put off by %v twenty minutes after it, want a quarter of them", wait)
+	}
+}
