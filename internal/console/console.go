@@ -200,6 +200,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, v *visit, err er
 	switch fault.CodeOf(err) {
 	case fault.NotFound:
 		status, problem = http.StatusNotFound, "missing"
+	case fault.WrongState:
+		status, problem = http.StatusGone, "archived"
 	case fault.Invalid:
 		status, problem = http.StatusBadRequest, "invalid"
 	case fault.Unauthorized:
@@ -208,7 +210,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, v *visit, err er
 		status, problem = http.StatusServiceUnavailable, "busy"
 	}
 	text := ""
-	if e, ok := errors.AsType[*fault.Error](err); ok && status == http.StatusBadRequest {
+	if e, ok := errors.AsType[*fault.Error](err); ok && (status == http.StatusBadRequest || status == http.StatusGone) {
 		text = e.Text
 	}
 	if status >= http.StatusInternalServerError && r.Context().Err() == nil {

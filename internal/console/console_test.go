@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -975,5 +976,76 @@ func TestStoreIsGone(t *testing.T) {
 		if text := body(answer); answer.StatusCode != http.StatusServiceUnavailable || strings.Contains(text, "payoutd.db") || strings.Contains(text, "sql") {
 			t.Errorf("%s: status %d\n%s", path, answer.StatusCode, text)
 		}
+	}
+}
+
+// archive takes all sessions of acme out of the database.
+func (o *office) archive() {
+	o.Helper()
+	aged, _, err := o.db.Aged(o.Context(), "acme", 0, o.clock.Add(time.Hour), 100)
+	if err != nil {
+		o.Fatal(err)
+	}
+	var leaving []store.Leaving
+	for _, d := range aged {
+		k := store.SessionKey{Project: "acme", Session: d.Session.ID}
+		leaving = append(leaving, store.Leaving{Archived: store.Archived{
+			SessionKey: k, Archive: 5, Print: sha256.Sum256(d.Record), State: d.Session.State, Events: len(d.Events), EndedAt: d.Session.UpdatedAt,
+		}})
+	}
+	if left, err := o.db.TakeOut(o.Context(), "acme", leaving); err != nil || len(left) > 0 || len(leaving) == 0 {
+		o.Fatalf("%v left of %d, %v", left, len(leaving), err)
+	}
+}
+
+// meanwhile runs once, behind the session that is read next.
+type meanwhile struct {
+	store.Store
+	run func()
+}
+
+func (m *meanwhile) Session(ctx context.Context, k store.SessionKey) (*session.Session, error) {
+	s, err := m.Store.Session(ctx, k)
+	if run := m.run; run != nil {
+		m.run = nil
+		run()
+	}
+	return s, err
+}
+
+// An archived session is said to be in its file: it is not shown as one that
+// never was, nor half of it where it was archived while it was read.
+func TestArchivedSession(t *testing.T) {
+	o := newOffice(t, "acme")
+	s := o.add("acme", session.Paid, card(1))
+	k := store.SessionKey{Project: s.Project, Session: s.ID}
+	if err := o.db.Commit(t.Context(), store.Reads{Sessions: []store.SessionKey{k}}, func(rows *store.Rows) (*store.Changes, error) {
+		o.n++
+		now := rows.Sessions[k]
+		now.Events = 1
+		return &store.Changes{
+			Batch: id.Batch(o.n), Sessions: []*session.Session{now},
+			Events: []webhook.Event{{Project: k.Project, Session: k.Session, N: 1, ID: 9, Seq: 1, Type: "payment_finished", Status: webhook.Delivered, CreatedAt: o.clock}},
+		}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	login := o.enter("viewer")
+	there := Root + "payouts/acme/" + s.ID.String()
+	if answer := o.get(there, login); answer.StatusCode != http.StatusOK || !strings.Contains(body(answer), "payment_finished") {
+		t.Fatalf("before: status %d", answer.StatusCode)
+	}
+	o.store = &meanwhile{o.db, o.archive}
+	for _, when := range []string{"while it is read", "before"} {
+		answer := o.get(there, login)
+		if text := body(answer); answer.StatusCode != http.StatusGone || !strings.Contains(text, "2026-11-28") || !strings.Contains(text, "acme_ar_5.jsonl.gz") {
+			t.Errorf("archived %s: status %d\n%s", when, answer.StatusCode, text)
+		}
+	}
+	if got := o.get(Root+"payouts?id="+s.ID.String(), login).Header.Get("Location"); got != there {
+		t.Errorf("looked for it: leads to %q, want %q", got, there)
+	}
+	if got := o.get(Root+"payouts/acme/ps_1", login).StatusCode; got != http.StatusNotFound {
+		t.Errorf("one that never was: status %d", got)
 	}
 }

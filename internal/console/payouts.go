@@ -266,8 +266,8 @@ func (s *Server) seek(ctx context.Context, p id.Project, t time.Time) (id.Sessio
 	return low, nil
 }
 
-// find looks for a session by its ID, or by that of one of its payouts; the zero
-// key if there is none.
+// find looks for a session by its ID, among the archived ones too, or by that of
+// one of its payouts; the zero key if there is none.
 func (s *Server) find(ctx context.Context, projects []id.Project, text string) (store.SessionKey, error) {
 	number, err := id.ParseSession(text)
 	payout, err2 := id.ParsePayout(text)
@@ -276,12 +276,16 @@ func (s *Server) find(ctx context.Context, projects []id.Project, text string) (
 	}
 	for _, p := range projects {
 		if number != 0 {
+			k := store.SessionKey{Project: p, Session: number}
 			found, err := s.store.SessionsByID(ctx, p, []id.Session{number})
-			if err != nil {
-				return store.SessionKey{}, err
+			if err == nil && len(found) == 0 {
+				_, err = s.store.Archived(ctx, k)
 			}
-			if len(found) > 0 {
-				return store.SessionKey{Project: p, Session: number}, nil
+			switch {
+			case err == nil:
+				return k, nil
+			case fault.CodeOf(err) != fault.NotFound:
+				return store.SessionKey{}, err
 			}
 			continue
 		}

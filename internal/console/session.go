@@ -61,13 +61,16 @@ func (s *Server) session(w http.ResponseWriter, r *http.Request, v *visit) error
 	k := store.SessionKey{Project: project.ID, Session: number}
 	out := sessionView{}
 	if out.Session, err = s.store.Session(ctx, k); err != nil {
-		return err
+		return s.gone(ctx, k, err)
 	}
 	if out.Payouts, err = s.payoutViews(ctx, out.Session); err != nil {
 		return err
 	}
 	if out.Events, err = s.events(ctx, k); err != nil {
 		return err
+	}
+	if len(out.Events) < min(out.Session.Events, eventsMax) { // it was archived just now
+		return s.gone(ctx, k, fault.New(fault.NotFound, "no such session"))
 	}
 	if out.Entries, out.Partial, err = s.entries(ctx, out.Session); err != nil {
 		return err
@@ -78,6 +81,23 @@ func (s *Server) session(w http.ResponseWriter, r *http.Request, v *visit) error
 	}
 	out.Alarms = slices.DeleteFunc(alarms, func(a store.Alarm) bool { return a.Project != k.Project || a.Session != k.Session })
 	return s.show(w, http.StatusOK, "session", v, out)
+}
+
+// gone is the error of a page about a session that is not there: err, or that it
+// is archived, and where.
+func (s *Server) gone(ctx context.Context, k store.SessionKey, err error) error {
+	if fault.CodeOf(err) != fault.NotFound {
+		return err
+	}
+	a, lookUp := s.store.Archived(ctx, k)
+	switch {
+	case fault.CodeOf(lookUp) == fault.NotFound:
+		return err
+	case lookUp != nil:
+		return lookUp
+	}
+	return fault.New(fault.WrongState, "session %s ended on %s and is archived: it is in %s",
+		k.Session, a.EndedAt.Format(time.DateOnly), store.ArchiveFile(k.Project, a.Archive))
 }
 
 func (s *Server) payoutViews(ctx context.Context, of *session.Session) ([]payoutView, error) {
@@ -114,12 +134,13 @@ func pretty(raw json.RawMessage) string {
 // eventsMax is more than a session ever has.
 const eventsMax = 100
 
+// events reads the log first: where an event is still there, its lines were.
 func (s *Server) events(ctx context.Context, k store.SessionKey) ([]eventView, error) {
-	events, err := s.store.Events(ctx, store.EventQuery{Project: k.Project, Session: k.Session, Limit: eventsMax})
+	log, err := s.store.Deliveries(ctx, k)
 	if err != nil {
 		return nil, err
 	}
-	log, err := s.store.Deliveries(ctx, k)
+	events, err := s.store.Events(ctx, store.EventQuery{Project: k.Project, Session: k.Session, Limit: eventsMax})
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/store"
 )
 
 // archiveForm is the version of the form of archive files.
@@ -58,13 +59,10 @@ func (c *counted) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// archiveName is the name of an archive file.
-func archiveName(p id.Project, n id.Archive) string { return fmt.Sprintf("%s_%s.jsonl.gz", p, n) }
-
 // newArchive begins a file in a folder. Only its owner may read it: it names
 // people.
 func newArchive(folder string, head archiveHead) (*archiveWriter, error) {
-	w := &archiveWriter{head: head, path: filepath.Join(folder, archiveName(head.Project, head.Number)), hash: sha256.New()}
+	w := &archiveWriter{head: head, path: filepath.Join(folder, store.ArchiveFile(head.Project, head.Number)), hash: sha256.New()}
 	var err error
 	if w.draft, err = os.OpenFile(w.path+".part", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err != nil { // #nosec G304 -- a folder that the operator names
 		return nil, fault.Wrap(fault.Invalid, err, "the archive can't be written: %v", err)

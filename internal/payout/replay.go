@@ -26,7 +26,7 @@ func (e *Engine) Events(ctx context.Context, q store.EventQuery) ([]webhook.Even
 		return nil, err
 	}
 	return nil, fault.New(fault.WrongState, "session %s ended on %s as %s and is archived: its webhooks are in %s",
-		q.Session, a.EndedAt.Format(time.DateOnly), shownState(a), archiveName(q.Project, a.Archive))
+		q.Session, a.EndedAt.Format(time.DateOnly), shownState(a), store.ArchiveFile(q.Project, a.Archive))
 }
 
 // Deliveries reads the delivery log of a session, oldest first.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"time"
 
@@ -61,6 +62,9 @@ type Archive struct {
 	Sessions int // in it; not all of them need have been taken out
 	At       time.Time
 }
+
+// ArchiveFile is the name of an archive's file, without the folder.
+func ArchiveFile(p id.Project, n id.Archive) string { return fmt.Sprintf("%s_%s.jsonl.gz", p, n) }
 
 // Archived is what stays of a session that was archived.
 type Archived struct {
