@@ -5,7 +5,9 @@
 // A payout that was answered with an error of the transport, an Error with status
 // 500 or above, or one that is unreadable, may have been started: ask for its
 // status, or repeat the call with the same idempotency key and WithReplay. Never
-// repeat it without a key.
+// repeat it without a key. An Error of payoutd's with status 503, which is not
+// CodeUnreadable, or with 429 is none of these: nothing was done, and the same call
+// may be made again later, with the same key too.
 package client
 
 import (

@@ -214,8 +214,8 @@ func (k Keys) Bytes() []byte {
 
 // Check is a key check value of 32 bytes that tells nothing about the keys.
 // Stored in clear beside the sealed numbers, it shows at start that the wrong
-// key file was given. It changes with every change of the keysets. nil for the
-// zero Keys.
+// key file was given. It changes when a key is added or dropped, and not when
+// another one is promoted, since the keys are the same. nil for the zero Keys.
 func (k Keys) Check() []byte {
 	if k.secret == nil {
 		return nil

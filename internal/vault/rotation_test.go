@@ -43,6 +43,10 @@ func TestKeysAreReplaced(t *testing.T) {
 				t.Error("the steps can't be told apart")
 			}
 
+			if !bytes.Equal(promoted.Check(), added.Check()) || bytes.Equal(added.Check(), old.Check()) || bytes.Equal(dropped.Check(), promoted.Check()) {
+				t.Error("the check value tells something else than which keys there are")
+			}
+
 			vOld, vAdded, vPromoted, vDropped := openVault(t, old), openVault(t, added), openVault(t, promoted), openVault(t, dropped)
 			card := seal(t, vOld, "shop", 1, visa)
 			item, token := issue(t, vOld, vault.Item{Partner: "acme", ID: 7, Kind: vault.CardToken}, string(visa))
