@@ -307,10 +307,10 @@ func (a *archiver) takeOut(ctx context.Context, p id.Project) error {
 	if a.file == nil {
 		return nil
 	}
-	began := a.real()
 	if err := a.reserved(ctx); err != nil {
 		return err
 	}
+	began := a.real()
 	file, leaving := a.file, a.leaving
 	a.file, a.leaving = nil, nil
 	print, bytes, err := file.close()
@@ -390,25 +390,34 @@ func (a *archiver) readBack(ctx context.Context, path string, print [sha256.Size
 	return a.rest(ctx, began)
 }
 
-// reserved counts the reservations of the payouts in the file that have receipts.
+// reserved counts the reservations of the payouts in the file that have receipts,
+// which have ended: it makes no difference that each piece of them is seen in a
+// snapshot of its own.
 func (a *archiver) reserved(ctx context.Context) error {
-	if len(a.file.taxed) == 0 {
-		return nil
-	}
-	return a.store.Snapshot(ctx, func(s store.Snapshot) error {
-		for i := range a.file.taxed {
-			of := &a.file.taxed[i]
-			l := &a.leaving[of.leaving]
-			c := checker{Report: &Report{}, ctx: ctx, snapshot: s}
-			for _, year := range yearsOf(of.payout.Receipt) {
-				if _, err := c.reservation(l.SessionKey, &of.payout, year); err != nil {
-					return err
+	for some := range slices.Chunk(a.file.taxed, archiveLooks) {
+		began := a.real()
+		err := a.store.Snapshot(ctx, func(s store.Snapshot) error {
+			for i := range some {
+				of := &some[i]
+				l := &a.leaving[of.leaving]
+				c := checker{Report: &Report{}, ctx: ctx, snapshot: s}
+				for _, year := range yearsOf(of.payout.Receipt) {
+					if _, err := c.reservation(l.SessionKey, &of.payout, year); err != nil {
+						return err
+					}
 				}
+				l.Reserved += c.reserved
 			}
-			l.Reserved += c.reserved
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+		if err := a.rest(ctx, began); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // yearsOf are the years in which a payout may have reserved income.

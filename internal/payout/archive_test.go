@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -501,7 +502,8 @@ func TestMayArchive(t *testing.T) {
 // paced is a store in which each piece of the archive's work takes its time.
 type paced struct {
 	store.Store
-	left   int // cancelled sessions that it has
+	left   int  // sessions that it has, all cancelled
+	taxed  bool // each has a payout with a receipt
 	pieces []piece
 }
 
@@ -521,12 +523,37 @@ func (p *paced) Projects(context.Context) ([]partner.Project, error) {
 	return []partner.Project{{ID: "acme"}}, nil
 }
 
-func (p *paced) Snapshot(context.Context, func(store.Snapshot) error) error { return nil }
+func (p *paced) Snapshot(_ context.Context, read func(store.Snapshot) error) error {
+	s := &pacedSnapshot{}
+	err := read(s)
+	if s.asked > 0 {
+		p.work(s.asked, 15*time.Millisecond)
+	}
+	return err
+}
+
+// pacedSnapshot counts what it is asked for.
+type pacedSnapshot struct {
+	store.Snapshot
+	asked int
+}
+
+func (s *pacedSnapshot) AllDifferences(context.Context) iter.Seq2[store.Difference, error] {
+	return func(func(store.Difference, error) bool) {}
+}
+
+func (s *pacedSnapshot) Reservation(context.Context, store.ReservationKey) (store.Reservation, error) {
+	s.asked++
+	return store.Reservation{}, fault.New(fault.NotFound, "none")
+}
 
 func (p *paced) Aged(_ context.Context, of id.Project, after id.Session, _ time.Time, limit int) (aged []store.Dossier, last id.Session, err error) {
 	for n := min(limit, p.left); n > 0; n-- {
 		after++
 		s := &session.Session{Project: of, ID: after, State: session.Cancelled}
+		if p.taxed {
+			s.Payouts = []session.Payout{{ID: id.Payout(after), State: session.Cancelled, Details: session.Details{Fiscal: &session.Fiscal{}}, Receipt: &session.Receipt{State: session.Released, Reserved: 2026}}}
+		}
 		aged, last = append(aged, store.Dossier{Session: s, Record: fmt.Appendf(nil, `{"sessions":[{"id":%d}]}`, after)}), after
 	}
 	p.left -= len(aged)
@@ -546,9 +573,14 @@ func (p *paced) TakeOut(_ context.Context, _ id.Project, sessions []store.Leavin
 
 // It rests behind each piece of work, of which none is long.
 func TestArchiveRests(t *testing.T) {
-	for _, rest := range []int{0, 1, 3} {
+	for _, c := range []struct {
+		rest   int
+		taxed  bool
+		pieces int
+	}{{0, false, 11}, {1, false, 11}, {3, false, 11}, {3, true, 14}} {
+		rest := c.rest
 		synctest.Test(t, func(t *testing.T) {
-			p := &paced{left: 120}
+			p := &paced{left: 120, taxed: c.taxed}
 			e := &Engine{store: p, now: time.Now, real: time.Now, ids: id.NewGenerator(time.Now), log: slog.New(slog.DiscardHandler)}
 			began := time.Now()
 			done, err := e.Archive(t.Context(), ArchiveOptions{Folder: t.TempDir(), OlderThan: ArchiveAge, Rest: rest})
@@ -567,7 +599,7 @@ func TestArchiveRests(t *testing.T) {
 				worked += took
 				since = took * time.Duration(rest)
 			}
-			if took := time.Since(began); len(p.pieces) != 11 || took != worked*time.Duration(1+rest) {
+			if took := time.Since(began); len(p.pieces) != c.pieces || took != worked*time.Duration(1+rest) {
 				t.Errorf("%d pieces of %s in %s", len(p.pieces), worked, took)
 			}
 		})
