@@ -159,7 +159,13 @@ func NoticeRestore(ctx context.Context, s store.Store, seen id.Batch) (Restore, 
 		r = r.again(last)
 	}
 	r.Seen = seen
-	return r, r.write(ctx, s)
+	err = r.write(ctx, s)
+	if fault.CodeOf(err) == fault.Busy {
+		if now, lookUp := ReadRestore(ctx, s); lookUp == nil && now.stored != r.stored { // another node came first
+			return NoticeRestore(ctx, s, seen)
+		}
+	}
+	return r, err
 }
 
 // MarkCopy marks a copy of a database that was made to be kept: whoever goes on

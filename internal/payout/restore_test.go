@@ -706,6 +706,37 @@ func (l *lateRestore) Setting(ctx context.Context, name string) ([]byte, error) 
 	return value, err
 }
 
+// Of several nodes that notice at once, the one that has seen most is remembered.
+func TestRestoreIsNoticedByMany(t *testing.T) {
+	for name, c := range map[string]struct{ first, second, want id.Batch }{
+		"less meanwhile": {first: 1, second: 2, want: 2},
+		"more meanwhile": {first: 2, second: 1, want: 2},
+		"the same":       {first: 1, second: 1, want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, _ := restoreLab(t)
+			last, err := l.store.LastBatch(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			late := &lateRestore{Store: l.store}
+			other := func() {
+				if _, err := NoticeRestore(t.Context(), l.store, last+c.first); err != nil {
+					t.Errorf("the first: %v", err)
+				}
+			}
+			late.behind.Store(&other)
+			told, err := NoticeRestore(t.Context(), late, last+c.second)
+			if err != nil || told.State != RestoreNoticed || told.Seen != last+c.want {
+				t.Errorf("the second: %+v, %v; want %d", told, err, last+c.want)
+			}
+			if r, err := ReadRestore(t.Context(), l.store); err != nil || r.Seen != last+c.want {
+				t.Errorf("written down is %+v, %v; want %d", r, err, last+c.want)
+			}
+		})
+	}
+}
+
 // A restore that an operator declares beside a node which is just ending its
 // questions stands: they were asked for another one.
 func TestRestoreIsNotOverwritten(t *testing.T) {
