@@ -683,9 +683,9 @@ func (d *tried) decide(t *tx) (Answer, error) {
 	return Answer{}, nil
 }
 
-// waitsOfAge is how many times an event is put off within its age, once that is
-// what it waits by.
-const waitsOfAge = 4
+// ageParts is into how many parts the age of an event that is put off is cut: it
+// waits as long as one of them.
+const ageParts = 4
 
 // putOff brings events back to the database whose endpoint can't take them for
 // a while. Each waits the longer the older it is, so that what piles up for an
@@ -718,7 +718,7 @@ func (d *putOff) decide(t *tx) (Answer, error) {
 		if age >= total && !d.events[i].young {
 			t.giveUp(&off)
 		} else {
-			off.Due = t.now.Add(max(d.wait, min(age/waitsOfAge, s.Longest)))
+			off.Due = t.now.Add(max(d.wait, min(age/ageParts, s.Longest)))
 		}
 		t.own.Events = append(t.own.Events, off)
 		t.release(&off)

@@ -231,16 +231,17 @@ func (w *hookWorker) pump(ctx context.Context, endpoint string) {
 	}
 }
 
-// putOff leaves events to whoever finds them due after a while. A log is read only
-// where its round could make that longer: for most of what piles up it can't.
+// putOff leaves events to whoever finds them due after a while. The log is read only
+// of those that were tried and are old enough for their age to make that longer,
+// which are few of what piles up.
 func (w *hookWorker) putOff(ctx context.Context, waiting []delivery, wait time.Duration) {
 	for some := range slices.Chunk(waiting, claimMax) {
 		for i := range some {
 			e := &some[i].Event
-			age := w.now().Sub(e.CreatedAt) // of its round at most, which a replay may have begun
+			age := w.now().Sub(e.CreatedAt) // its round may be younger: a replay begins a new one
 			switch {
 			case e.Attempts == 0:
-			case age < min(waitsOfAge*wait, schedule(some[i].project).Total):
+			case age < min(ageParts*wait, schedule(some[i].project).Total):
 				some[i].round, some[i].young = e.CreatedAt, true // near enough
 			default:
 				round, _, err := w.round(ctx, e)
