@@ -73,8 +73,8 @@ const (
 	// Register registers income and makes its receipt. INN, Operation, Receipt.
 	// Registered; or Refused NotTaxpayer, NotLinked or LimitExceeded. The same
 	// Operation again gives the same receipt, whatever else it says and whatever
-	// the person has become since. One that was refused so has made nothing, and
-	// is judged anew.
+	// the person has become since, and also once it is cancelled: a question may be
+	// late. One that was refused so has made nothing, and is judged anew.
 	Register Kind = "register"
 	// Cancel cancels a receipt. INN, Operation, ReceiptID, Reason. It is no
 	// fault if it is cancelled already. Refused NoReceipt if the INN has none of

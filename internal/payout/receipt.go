@@ -115,7 +115,8 @@ func (t *tx) earn(s *session.Session, p *session.Payout) error {
 }
 
 // undo has the receipt of a payout cancelled, or not made. What has no receipt
-// any more is left as it is.
+// any more is left as it is, and so is the task of one that is under way: two who
+// ask for one registration could ask for it after it was cancelled.
 func (t *tx) undo(s *session.Session, p *session.Payout, why tax.Reason) error {
 	r := p.Receipt
 	if _, err := session.NextReceipt(r.State, session.Undo); err != nil {
@@ -125,7 +126,10 @@ func (t *tx) undo(s *session.Session, p *session.Payout, why tax.Reason) error {
 		return err
 	}
 	r.Reason, r.Denied = why, ""
-	if r.State == session.Cancelling {
+	switch r.State {
+	case session.Undoing:
+		return nil
+	case session.Cancelling:
 		r.Message = ""
 	}
 	t.assign(s, p, store.TaskReceipt, 0, t.now)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -667,6 +668,74 @@ func TestReturnCancelsTheReceipt(t *testing.T) {
 		l.untilReceipt(s, session.Annulled)
 		l.clean()
 	})
+}
+
+// What is to be undone while its registration is asked for is asked on by whoever
+// does that, and by nobody beside: one of two would ask for it after the other has
+// had it cancelled.
+func TestUndoneRegistrationHasOneAsker(t *testing.T) {
+	for name, undo := range map[string]func(*lab, id.Session, session.Payout) error{
+		"cancelled": func(l *lab, s id.Session, _ session.Payout) error {
+			_, err := l.engine.CancelReceipt(l.Context(), l.call(), wire.Request{Session: s})
+			return err
+		},
+		"returned": func(l *lab, _ id.Session, p session.Payout) error {
+			_, err := l.engine.TakeReturn(l.Context(), p.Rail, rail.Return{Reference: "R-1", Payment: p.Reference, Amount: *p.Amount(), At: l.clock.Now()})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, s, p := registering(t)
+			before := l.tasks()
+			if err := undo(l, s, p); err != nil {
+				t.Fatal(err)
+			}
+			l.untilReceipt(s, session.Undoing)
+			if after := l.tasks(); !reflect.DeepEqual(after, before) {
+				t.Errorf("the task is %+v, it was %+v", after, before)
+			}
+			l.tax.set(nil)
+			l.start()
+			l.untilReceipt(s, session.Annulled)
+			if made := l.tax.of(p.ID.String()); len(made) != 1 || !made[0].Cancelled {
+				t.Errorf("receipts: %+v", made)
+			}
+			l.clean()
+		})
+	}
+}
+
+// Who has lost the task of a receipt does not ask for it any more.
+func TestTakenOverRegistrationIsNotAskedFor(t *testing.T) {
+	l, s, _ := registering(t)
+	w, asked := l.engine.tasksWorker, l.tax.count(tax.Register)
+	lost := &job{Task: l.tasks()[0]}
+	lost.Fence = l.session(s).Fence
+	w.hold(lost)
+	if taken, err := l.store.ClaimTasks(t.Context(), "another", l.clock.Now().Add(time.Hour), w.real(), time.Minute, 1); err != nil || len(taken) != 1 {
+		t.Fatalf("%+v, %v", taken, err)
+	}
+	w.work(t.Context(), lost, ignore)
+	if n := l.tax.count(tax.Register); n != asked {
+		t.Errorf("the tax service was asked %d times after %d", n, asked)
+	}
+	if w.counts(lost) {
+		t.Error("it keeps the task")
+	}
+}
+
+// registering is a paid payout whose receipt is under way while nobody works.
+func registering(t *testing.T) (*lab, id.Session, session.Payout) {
+	l := newLab(t, func(p *partner.Project) { p.SingleRequest = true })
+	l.tax.on(tax.Register, isDown)
+	l.start()
+	s := l.initFiscal(innLinked, 10_000)
+	l.untilReceipt(s, session.Registering)
+	l.advance(receiptHold)
+	l.receive(session.PaymentFinished, s)
+	l.close()
+	l.open()
+	return l, s, l.payout(s)
 }
 
 // A receipt without a payout: no money moves, and it is the receipt that decides.

@@ -241,6 +241,9 @@ func (w *taskWorker) prepare(ctx context.Context, j *job) (run func() error, l *
 		if err != nil {
 			return nil, nil, err
 		}
+		if s.Fence != j.Fence && j.Kind != store.TaskQuery { // what it does would be refused: it asks nobody for it
+			return nil, nil, fault.New(fault.Stale, "task %s of %s was taken over", j.Kind, j.Payout)
+		}
 		j.session = s
 	}
 	p := j.payout()

@@ -268,7 +268,8 @@ func (o *office) answers(q tax.Question, name string, late bool) tax.Answer {
 	return tax.Answer{Refused: tax.Failed}
 }
 
-// register makes the receipt of an operation, once.
+// register makes the receipt of an operation, once: asked again it gives the same
+// one, also when that is cancelled.
 func (o *office) register(q tax.Question, name string, late bool) tax.Answer {
 	_, i, p := o.operation(q.Operation)
 	has := o.receipts[q.Operation]

@@ -54,6 +54,8 @@ var seedsKept = map[uint64]struct {
 	152:  {all, "a token is deleted before the request that it paid for is repeated"},
 	2033: {all, "a token ends before the confirm, and the refusal is slow"},
 	2641: {all, "the same"},
+	1424: {all, "a receipt is cancelled while its registration is asked for"},
+	2215: {all, "the same, by money that comes back to another node"},
 	124:  {plain, "two nodes make the first attempt of a webhook, and the later one is written down first"},
 	185:  {plain, "a node is told to stop before it has come up"},
 	193:  {plain, "a repeated request overtakes the one that it repeats"},
