@@ -187,7 +187,8 @@ func (n *node) kill() {
 
 // crash kills a machine and starts it again after a while.
 func (n *node) crash(why string) {
-	if n.dead.Load() {
+	if n.dead.Load() { // it has stopped, and had somebody still waiting for a call
+		n.kill()
 		return
 	}
 	n.tell("%s CRASHES: %s", n.name, why)
