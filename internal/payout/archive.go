@@ -11,10 +11,12 @@ import (
 
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
+	"github.com/payoutd/payoutd/internal/ledger"
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
 	"github.com/payoutd/payoutd/internal/webhook"
+	"github.com/payoutd/payoutd/rail"
 )
 
 const (
@@ -474,4 +476,68 @@ func findArchived(a *store.Archived, p id.Payout) *store.ArchivedPayout {
 		}
 	}
 	return nil
+}
+
+// answered takes what a rail says of a payment whose payout is archived.
+func (e *Engine) answered(ctx context.Context, name string, with errand, a *store.Archived, says rail.Outcome) error {
+	o := &lateOutcome{errand: with, archive: a.Archive, was: findArchived(a, with.task.Payout), says: says.Status}
+	switch sent, err := e.store.FindAttempt(ctx, name, with.task.Payout.String()); {
+	case err == nil:
+		o.rail = sent.Rail
+	case fault.CodeOf(err) != fault.NotFound:
+		return err
+	}
+	return e.report(ctx, o)
+}
+
+// lateOutcome brings what a rail says of an archived payout. Where that is
+// something else than how it ended, people are told, once; the partner can't be,
+// of a session that is gone.
+type lateOutcome struct {
+	errand
+	archive id.Archive
+	was     *store.ArchivedPayout
+	rail    string // which says it; "" if it was never to pay
+	says    rail.Status
+}
+
+func (o *lateOutcome) reads(names *store.Reads) {
+	o.errand.reads(names)
+	names.Keys = append(names.Keys, o.keyRef())
+	if o.was.Account != "" {
+		names.Accounts = append(names.Accounts, store.AccountKey{Project: o.task.Project, Number: o.was.Account})
+	}
+}
+
+func (o *lateOutcome) keyRef() store.KeyRef {
+	kind, _ := o.contradicts()
+	return store.KeyRef{Project: o.task.Project, Scope: store.ScopeAnswer, Key: kind + "/" + o.was.ID.String()}
+}
+
+// contradicts is the alarm and its text; "" if there is nothing to tell.
+func (o *lateOutcome) contradicts() (kind, text string) {
+	switch {
+	case o.rail == "":
+		return "answer_never_asked", "the rail answers " + string(o.says) + " for a payout that was never sent"
+	case o.says == rail.Succeeded && o.was.State == session.Failed:
+		return "paid_after_failed", "the rail says paid after it had declined; the amount is in suspense"
+	case o.says == rail.Failed && o.was.State == session.Paid:
+		return "declined_after_paid", "the rail says declined after it had paid; nothing was booked"
+	}
+	return "", ""
+}
+
+func (o *lateOutcome) decide(t *tx) (Answer, error) {
+	kind, text := o.contradicts()
+	if _, told := t.rows.Keys[o.keyRef()]; told || kind == "" {
+		return Answer{}, nil
+	}
+	t.own.Keys = append(t.own.Keys, store.KeyRecord{KeyRef: o.keyRef(), At: t.now})
+	t.alarm(o.task.SessionKey, o.was.ID, kind, fmt.Sprintf("%s; the payout is archived in %s", text, o.archive))
+	if kind != "paid_after_failed" {
+		return Answer{}, nil
+	}
+	e := ledger.Suspend(o.was.Minor, o.rail)
+	e.Session, e.Payout = o.task.Session, o.was.ID
+	return Answer{}, t.post(o.task.Project, o.was.Account, e)
 }

@@ -297,25 +297,75 @@ func TestReturnOfAnArchivedPayout(t *testing.T) {
 	if got := l.alarms(); !slices.Equal(got, []string{"return_of_archived", "return_of_archived", "return_of_archived"}) {
 		t.Errorf("alarms %q", got)
 	}
-	if err := l.engine.Notice(t.Context(), l.key(ended[3]), 1, rail.Outcome{Status: rail.Succeeded}); fault.CodeOf(err) != fault.NotFound {
+	if err := l.engine.Notice(t.Context(), "card", l.key(ended[3]), 1, rail.Outcome{Status: rail.Succeeded}); fault.CodeOf(err) != fault.NotFound {
 		t.Errorf("a second answer of the rail: %v", err)
 	}
 	l.proved(len(ended))
 }
 
-// meanwhile does something behind the next look at what is archived.
+// What a rail says of an archived payout is told to people where it contradicts
+// how that ended, once, and what it has paid is in suspense.
+func TestAnswerAboutAnArchivedPayout(t *testing.T) {
+	l, ended := archiveLab(t)
+	card, account, returned, failed, cancelled := l.payout(ended[0]), l.payout(ended[1]), l.payout(ended[2]), l.payout(ended[3]), l.payout(ended[4])
+	was := l.balance()
+	l.advance(2 * time.Hour)
+	l.archive()
+	says := func(name string, s id.Session, p session.Payout, status rail.Status) {
+		t.Helper()
+		for range 2 {
+			if err := l.engine.Notice(t.Context(), name, l.key(s), p.ID, rail.Outcome{Status: status}); err != nil {
+				t.Errorf("%s: %v", status, err)
+			}
+		}
+	}
+	says(card.Rail, ended[0], card, rail.Succeeded)
+	says(account.Rail, ended[1], account, rail.NeverSeen)
+	says(returned.Rail, ended[2], returned, rail.Failed)
+	says(failed.Rail, ended[3], failed, rail.Failed)
+	if got := l.alarms(); len(got) != 0 {
+		t.Errorf("alarms %q", got)
+	}
+	says(failed.Rail, ended[3], failed, rail.Succeeded)
+	says(account.Rail, ended[1], account, rail.Failed)
+	says(cancelled.Rail, ended[4], cancelled, rail.Succeeded)
+	says(account.Rail, ended[0], card, rail.Failed) // which was sent by another rail
+	if got := l.alarms(); !slices.Equal(got, []string{"paid_after_failed", "declined_after_paid", "answer_never_asked", "answer_never_asked"}) {
+		t.Errorf("alarms %q", got)
+	}
+	want := was
+	want.Clearing += 200
+	want.Suspense -= 200
+	if got := l.balance(); got != want {
+		t.Errorf("balance %+v, want %+v", got, want)
+	}
+	l.proved(len(ended))
+}
+
+// meanwhile does something behind the next look at what is archived, or at the
+// lines of earlier statements.
 type meanwhile struct {
 	store.Store
 	do func()
 }
 
-func (m *meanwhile) Archived(ctx context.Context, k store.SessionKey) (store.Archived, error) {
-	a, err := m.Store.Archived(ctx, k)
+func (m *meanwhile) then() {
 	if do := m.do; do != nil {
 		m.do = nil
 		do()
 	}
+}
+
+func (m *meanwhile) Archived(ctx context.Context, k store.SessionKey) (store.Archived, error) {
+	a, err := m.Store.Archived(ctx, k)
+	m.then()
 	return a, err
+}
+
+func (m *meanwhile) LinesAbout(ctx context.Context, rail string, payments []store.PaymentKey) ([]store.StatementLine, error) {
+	lines, err := m.Store.LinesAbout(ctx, rail, payments)
+	m.then()
+	return lines, err
 }
 
 // A return finds its session where it is, though that is archived between two
@@ -359,7 +409,39 @@ func TestStatementOfArchivedPayouts(t *testing.T) {
 	}
 	r := l.import_(st)
 	l.wantDifferences(r, mismatch{store.Extra, 2, failed.Reference}, mismatch{store.Extra, 3, paid[1].Reference}, mismatch{store.Missing, 0, paid[1].Reference})
+	if got := l.alarms(); !slices.Contains(got, "paid_after_failed") || l.balance().Suspense != 10_01-100_00 { // what came back, and what has left
+		t.Errorf("alarms %q, balance %+v", got, l.balance())
+	}
 	l.proved(3)
+}
+
+// A payment that fails and is archived while a statement with it is taken in is
+// found as one that had failed before.
+func TestStatementOfAPayoutThatIsJustArchived(t *testing.T) {
+	l := statementLab(t)
+	l.import_(l.upToNow("S-1"))
+	s, p := l.unclear()
+	between := &meanwhile{}
+	l.close()
+	l.wrap = func(s store.Store) store.Store { between.Store = s; return between }
+	l.open()
+	l.start()
+	between.do = func() {
+		if err := l.engine.Notice(t.Context(), p.Rail, l.key(s), p.ID, rail.Outcome{Status: rail.Failed, Code: rail.AccountNotFound}); err != nil {
+			t.Error(err)
+		}
+		l.deliveries(s, 1)
+		l.clock.advance(2 * time.Hour)
+		if done := l.archive(); done.Sessions != 1 {
+			t.Errorf("archived %+v", done)
+		}
+	}
+	r := l.import_(l.upToNow("S-2", p))
+	l.wantDifferences(r, mismatch{store.Extra, 1, p.Reference})
+	if got := l.alarms(); !slices.Contains(got, "paid_after_failed") || l.balance().Suspense != -100_00 {
+		t.Errorf("alarms %q, balance %+v", got, l.balance())
+	}
+	l.proved(1)
 }
 
 // What something is open about stays.

@@ -22,7 +22,7 @@ func (c *checker) archived(a *store.Archived, entries []ledger.Entry, attempts [
 			c.problem("entry %d is of payout %s, which the archived session %s does not have", e.No, e.Payout, a.Session)
 		case e.No <= a.Entry:
 			kept = append(kept, e)
-		case e.Kind != ledger.KindStray:
+		case e.Kind != ledger.KindStray && e.Kind != ledger.KindSuspend:
 			c.problem("payout %s was archived and has the later entry %d, %q", e.Payout, e.No, e.Kind)
 		}
 	}

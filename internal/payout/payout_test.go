@@ -915,7 +915,7 @@ func TestContradictions(t *testing.T) {
 			l.receive(session.PaymentFinished, s)
 			before := l.available()
 			for range 3 { // it says so more than once
-				if err := l.engine.Notice(t.Context(), l.key(s), l.session(s).Payouts[0].ID, c.later); err != nil {
+				if err := l.engine.Notice(t.Context(), "card", l.key(s), l.session(s).Payouts[0].ID, c.later); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -941,13 +941,13 @@ func TestNotices(t *testing.T) {
 	s := l.init(cardBody(100))
 	l.receive(session.ReadyToConfirm, s)
 	p := l.session(s).Payouts[0].ID
-	if err := l.engine.Notice(t.Context(), l.key(s), p, rail.Outcome{Status: rail.Succeeded}); err != nil {
+	if err := l.engine.Notice(t.Context(), "card", l.key(s), p, rail.Outcome{Status: rail.Succeeded}); err != nil {
 		t.Errorf("an answer before anything was sent: %v", err)
 	}
 	if alarms, _ := l.store.Alarms(t.Context(), 10); len(alarms) != 1 || l.session(s).State != session.Awaiting {
 		t.Errorf("an answer before anything was sent: %s, alarms %+v", l.session(s).State, alarms)
 	}
-	if err := l.engine.Notice(t.Context(), store.SessionKey{Project: "nobody", Session: s}, p, rail.Outcome{}); fault.CodeOf(err) != fault.NotFound {
+	if err := l.engine.Notice(t.Context(), "card", store.SessionKey{Project: "nobody", Session: s}, p, rail.Outcome{}); fault.CodeOf(err) != fault.NotFound {
 		t.Errorf("an answer to nobody: %v", err)
 	}
 	l.clean()

@@ -356,7 +356,7 @@ func TestReturnOfAPaymentInSuspense(t *testing.T) {
 	s := l.init(accountBody(accountNumber, 100_00))
 	l.receive(session.PaymentFinished, s)
 	p := &l.session(s).Payouts[0]
-	if err := l.engine.Notice(t.Context(), l.key(s), p.ID, rail.Outcome{Status: rail.Succeeded}); err != nil {
+	if err := l.engine.Notice(t.Context(), p.Rail, l.key(s), p.ID, rail.Outcome{Status: rail.Succeeded}); err != nil {
 		t.Fatal(err)
 	}
 	l.take(p.Rail, back(p, "R-1", 100_00))

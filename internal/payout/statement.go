@@ -221,7 +221,7 @@ type payment struct {
 	minor  int64
 	state  session.State
 	told   []store.StatementLine // by earlier statements
-	// archived says that the payout is: what a line says of it changes nothing.
+	// archived says that the payout is: its state stays, whatever a line says of it.
 	archived bool
 }
 
@@ -452,8 +452,6 @@ func (r *reconciliation) judge() {
 			differs(store.Extra, "no payment with this reference was ever sent")
 		case another(p.told, l):
 			differs(store.DoubledLine, "the statement %s tells of it already, under another name or time", p.told[0].Statement)
-		case p.state == session.Failed && p.archived:
-			differs(store.Extra, "the payout has failed and is archived; nothing was booked")
 		case p.state == session.Failed:
 			v.proves = l.Amount == v.ours
 			differs(store.Extra, "the payout has failed")
@@ -553,7 +551,7 @@ func (r *reconciliation) act() error {
 // failed the money goes to suspense, since it has left; that stays a difference.
 func (r *reconciliation) prove(i int) error {
 	p, v := r.about[r.statement.Lines[i].Reference], &r.verdicts[i]
-	if err := r.Notice(r.ctx, p.SessionKey, p.payout, rail.Outcome{Status: rail.Succeeded}); err != nil {
+	if err := r.Notice(r.ctx, r.rail, p.SessionKey, p.payout, rail.Outcome{Status: rail.Succeeded}); err != nil {
 		return err
 	}
 	if v.kind != "" {
@@ -563,7 +561,10 @@ func (r *reconciliation) prove(i int) error {
 	if err != nil {
 		return err
 	}
-	if now.State == session.Disputed { // it has failed just now
+	if now != nil {
+		p.state = now.State
+	}
+	if p.state == session.Disputed || p.state == session.Failed { // it has failed just now, and may be archived
 		v.kind, v.text = store.Extra, "the payout has failed"
 		return nil
 	}

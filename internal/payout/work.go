@@ -509,13 +509,23 @@ func (w *taskWorker) query(ctx context.Context, with errand, p *session.Payout) 
 	return nil
 }
 
-// Notice takes what a rail says of a payment without being asked: a late, a
-// doubled or a contradicting answer.
-func (e *Engine) Notice(ctx context.Context, k store.SessionKey, p id.Payout, says rail.Outcome) error {
+// Notice takes what the rail of that name says of a payment without being asked:
+// a late, a doubled or a contradicting answer.
+func (e *Engine) Notice(ctx context.Context, name string, k store.SessionKey, p id.Payout, says rail.Outcome) error {
 	project, ok := e.Caller(k.Project)
 	if !ok {
 		return fault.New(fault.NotFound, "no project %s", k.Project)
 	}
-	task := store.Task{TaskKey: store.TaskKey{SessionKey: k, Payout: p, Kind: store.TaskQuery}}
-	return e.report(ctx, &outcome{errand: errand{project.Project, task}, says: says})
+	with := errand{project.Project, store.Task{TaskKey: store.TaskKey{SessionKey: k, Payout: p, Kind: store.TaskQuery}}}
+	err := e.report(ctx, &outcome{errand: with, says: says})
+	if fault.CodeOf(err) != fault.NotFound {
+		return err
+	}
+	switch a, lookUp := e.archived(ctx, k); {
+	case lookUp != nil:
+		return lookUp
+	case a != nil && findArchived(a, p) != nil:
+		return e.answered(ctx, name, with, a, says)
+	}
+	return err
 }

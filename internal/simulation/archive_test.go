@@ -252,6 +252,27 @@ func (w *world) proveArchives() {
 	}
 }
 
+// admittedLate sees that people were told where a rail has admitted what became of
+// a payout when that was archived as something else, and that what it has paid is
+// in suspense.
+func (w *world) admittedLate(i *item, k store.SessionKey, p *session.Payout) {
+	told, kind, suspense := p.State == session.Paid || p.State == session.Returned, "declined_after_paid", int64(0)
+	if !told {
+		kind, suspense = "paid_after_failed", w.rails[p.Rail].payments[p.Reference].minor
+	}
+	if told == (i.paid > 0) {
+		return
+	}
+	for _, e := range w.store.entries[k.Project] {
+		if e.Payout == p.ID && e.Kind == ledger.KindSuspend {
+			suspense += e.Change.Suspense
+		}
+	}
+	if !w.alarmed(kind, p.ID) || suspense != 0 {
+		w.breaks("agreement", "%s is archived as %s, which is not so: told %t, %d are not in suspense", i.label, p.State, w.alarmed(kind, p.ID), suspense)
+	}
+}
+
 // cameLate reports whether a return came when its payout was archived, and sees
 // that people were told once, and that the money is in suspense.
 func (w *world) cameLate(g *giving, k store.SessionKey, p *session.Payout) bool {

@@ -374,7 +374,8 @@ func (w *world) agreeItem(i *item, k store.SessionKey, p *session.Payout) {
 	}
 	paid := i.paid > 0
 	switch {
-	case at != nil && at.lied && w.isArchived(k.Project, k.Session): // the truth may have come too late
+	case at != nil && at.lied && w.isArchived(k.Project, k.Session):
+		w.admittedLate(i, k, p)
 	case !i.moves():
 		if paid || at != nil {
 			w.breaks("agreement", "%s moves no money, and a rail has it", i.label)

@@ -284,8 +284,7 @@ func (p *payment) answers(c *call, answer func(rail.Outcome)) {
 // admit tells the truth until it is heard.
 func (p *payment) admit() {
 	p.notice(p.truth(), func(err error) {
-		a, _ := p.attempt(p.reference)
-		if p.admitted = p.admitted || err == nil || p.isArchived(a.Project, a.Session); !p.admitted {
+		if p.admitted = p.admitted || err == nil; !p.admitted {
 			p.after(time.Second, p.number(p.item.label+" is admitted"), p.admit)
 		}
 	})
@@ -299,7 +298,7 @@ func (p *payment) notice(says rail.Outcome, then func(error)) {
 		name: p.number("notice of " + p.item.label),
 		what: fmt.Sprintf("the rail says %s", says.Status),
 		do: func(ctx context.Context, e *payout.Engine) (payout.Answer, error) {
-			return payout.Answer{}, e.Notice(ctx, k, a.Payout, says)
+			return payout.Answer{}, e.Notice(ctx, p.name, k, a.Payout, says)
 		},
 		then: func(_ payout.Answer, err error) {
 			if then != nil {

@@ -261,6 +261,7 @@ const (
 	ScopeAPI     = "api"
 	ScopeDeposit = "deposit"
 	ScopeReturn  = "return" // a rail's name of a return; without a project where its payout is not known
+	ScopeAnswer  = "answer" // what people were told that a rail says of an archived payout
 	// A rail's name of a statement, and the end of taking it in; without a project.
 	ScopeStatement     = "statement"
 	ScopeStatementDone = "statement_done"
