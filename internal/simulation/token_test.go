@@ -188,13 +188,16 @@ func (b *bearer) types(name string, public vault.Token) {
 	}
 }
 
-// has takes the token that was answered: it must stand in the vault for the
-// partner.
+// has takes the token that was answered first: it must stand in the vault for the
+// partner. Another one that comes late is not paid by: what was asked for by the
+// first would be repeated as another request.
 func (b *bearer) has(token string) {
 	lookup, err := b.vault.LookUp(b.kind, vault.Token(token))
 	for k, i := range b.store.items {
 		if err == nil && i.Lookup == lookup && i.Kind == b.kind && k.Partner == b.owner() {
-			b.token, b.number = vault.Token(token), i.ID
+			if b.token == "" {
+				b.token, b.number = vault.Token(token), i.ID
+			}
 			return
 		}
 	}
