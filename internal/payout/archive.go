@@ -529,7 +529,7 @@ func (o *lateOutcome) contradicts() (kind, text string) {
 
 func (o *lateOutcome) decide(t *tx) (Answer, error) {
 	kind, text := o.contradicts()
-	if _, told := t.rows.Keys[o.keyRef()]; told || kind == "" {
+	if _, told := t.rows.Keys[o.keyRef()]; told || kind == "" || sabotage == "late answer forgotten" {
 		return Answer{}, nil
 	}
 	t.own.Keys = append(t.own.Keys, store.KeyRecord{KeyRef: o.keyRef(), At: t.now})

@@ -44,6 +44,7 @@ var sabotages = []struct {
 	{"loss", "second line passes", []string{"statement"}, 9},
 	{"money", "archived is unknown", []string{"archive"}, 3},
 	{"money", "late return forgotten", []string{"returns"}, 37},
+	{"money", "late answer forgotten", []string{"agreement"}, 77},
 	{"loss", "archived nowhere", []string{"archive"}, 3},
 	{"isolation", "tokens of all partners", []string{"token"}, 17},
 	{"time", "ended tokens pay", []string{"token"}, 47},
