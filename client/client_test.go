@@ -400,10 +400,11 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	}
 }
 
+// nobody is where no server listens.
+const nobody = "http://127.0.0.1:1"
+
 func TestDeadServer(t *testing.T) {
-	s := httptest.NewServer(http.NotFoundHandler())
-	s.Close()
-	_, err := open(t, s.URL).InitPayout(t.Context(), toCard)
+	_, err := open(t, nobody).InitPayout(t.Context(), toCard)
 	if _, ok := errors.AsType[*client.Error](err); err == nil || ok {
 		t.Errorf("%v, want an error of the transport", err)
 	}
@@ -444,10 +445,8 @@ func TestTrace(t *testing.T) {
 
 // A call that got no answer is seen too: what was sent may have arrived.
 func TestTraceOfNoAnswer(t *testing.T) {
-	s := httptest.NewServer(http.NotFoundHandler())
-	s.Close()
 	var seen []client.Exchange
-	c := open(t, s.URL, client.WithTrace(func(e client.Exchange) { seen = append(seen, e) }))
+	c := open(t, nobody, client.WithTrace(func(e client.Exchange) { seen = append(seen, e) }))
 	if _, err := c.Confirm(t.Context(), "ps_1"); err == nil {
 		t.Fatal("a dead server answered")
 	}

@@ -78,7 +78,7 @@ func newDrill(t *testing.T, at place, command ...string) *drill {
 	}
 	d := &drill{at: at, notices: noticeMax, resumes: resumeMax, witness: &witness{under: http.DefaultTransport.(*http.Transport).Clone()}}
 	t.Cleanup(d.witness.under.CloseIdleConnections)
-	d.node = launchAs(t, command, at.flags("serve", "--sandbox-rails", "--listen", "127.0.0.1:0", "--log-level", "warn")...)
+	d.node = launchAs(t, command, at.flags("serve", "--sandbox-rails", "--listen", address(t), "--log-level", "warn")...)
 	d.node.await(t)
 	d.lab = newLab(t, at, d.node.url, client.WithHTTPClient(&http.Client{Transport: d.witness, Timeout: time.Minute}))
 	ctx, fail := context.WithCancelCause(t.Context())

@@ -135,7 +135,7 @@ func newScribe(t *testing.T, at place, nodes int) *scribe {
 		s.pays[body] = request(paid, int64(100_00+body))
 	}
 	for range nodes {
-		s.nodes = append(s.nodes, &node{process: start(t, s.command("127.0.0.1:0")...), up: make(chan struct{})})
+		s.nodes = append(s.nodes, &node{process: start(t, s.command(address(t))...), up: make(chan struct{})})
 	}
 	hooks := newReceiver(t, serverKey(t, at.data, serverP256).Verify)
 	// A connection for each request: those on a kept one may be lost with others.

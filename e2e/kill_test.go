@@ -36,7 +36,7 @@ func TestKill(t *testing.T) {
 	kills := killsWanted(t)
 	began := time.Now()
 	at := place{data: t.TempDir()}
-	server := start(t, "serve", "--sandbox-rails", "--data", at.data, "--listen", "127.0.0.1:0", "--log-level", "warn")
+	server := start(t, "serve", "--sandbox-rails", "--data", at.data, "--listen", address(t), "--log-level", "warn")
 	l := newLab(t, at, server.url)
 	// Ends with the first payout that goes wrong, or when each kill has taken far
 	// longer than it should.

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/payoutd/payoutd/client"
+	"github.com/payoutd/payoutd/internal/store/postgres/pgtest"
 	"github.com/payoutd/payoutd/sign"
 )
 
@@ -113,6 +114,13 @@ func (o *output) read() (string, <-chan struct{}) {
 		o.more = make(chan struct{})
 	}
 	return o.b.String(), o.more
+}
+
+// address is one to listen on that stays the test's while its server comes and
+// goes.
+func address(t testing.TB) string {
+	t.Helper()
+	return fmt.Sprintf("127.0.0.1:%d", pgtest.Port(t))
 }
 
 // environ is ours without what would configure the program behind a test's back.

@@ -28,11 +28,12 @@ const restoreMax = 5 * time.Minute
 // restoreDrill loses the database under load and goes on with a backup of it,
 // while the simulated rails keep books of their own through all of it.
 type restoreDrill struct {
-	t     *testing.T
-	at    place
-	node  *process
-	ctx   context.Context
-	hooks *receiver
+	t      *testing.T
+	at     place
+	listen string
+	node   *process
+	ctx    context.Context
+	hooks  *receiver
 	// oneStep and twoStep are partners; orders is what they have asked for, with
 	// or without success.
 	oneStep, twoStep *client.Client
@@ -60,7 +61,7 @@ func (o *order) key(what string) string { return fmt.Sprintf("%s-order-%d", what
 
 func newRestoreDrill(t *testing.T, at place) *restoreDrill {
 	t.Helper()
-	d := &restoreDrill{t: t, at: at}
+	d := &restoreDrill{t: t, at: at, listen: address(t)}
 	ctx, cancel := context.WithTimeout(t.Context(), restoreMax)
 	t.Cleanup(cancel)
 	d.ctx = ctx
@@ -82,11 +83,7 @@ func newRestoreDrill(t *testing.T, at place) *restoreDrill {
 // serve starts the node, at the same address each time.
 func (d *restoreDrill) serve() *process {
 	d.t.Helper()
-	listen := "127.0.0.1:0"
-	if d.node != nil {
-		listen = strings.TrimPrefix(d.node.url, "http://")
-	}
-	return start(d.t, d.at.flags("serve", "--sandbox-rails", "--listen", listen, "--log-level", "warn")...)
+	return start(d.t, d.at.flags("serve", "--sandbox-rails", "--listen", d.listen, "--log-level", "warn")...)
 }
 
 // load lets partners order until stop is called, which waits for them.
@@ -480,9 +477,8 @@ func TestDrillRestoreSQLite(t *testing.T) {
 		copied.payouts = slices.Clone(o.payouts)
 		before[i] = &copied
 	}
-	url := d.node.url
 	d.goOn()
-	d.naive(naive, url, before)
+	d.naive(naive, before)
 }
 
 // noSockets is a folder without what can't be copied.
@@ -496,7 +492,7 @@ func noSockets(t *testing.T, dir string) fs.FS {
 
 // naive goes on with the backup as if nothing had happened: its mark is taken
 // off, and so is what the folder knows.
-func (d *restoreDrill) naive(data, url string, orders []*order) {
+func (d *restoreDrill) naive(data string, orders []*order) {
 	t := d.t
 	t.Helper()
 	s, err := sqlite.Open(t.Context(), filepath.Join(data, "payoutd.db"), nil)
@@ -507,7 +503,7 @@ func (d *restoreDrill) naive(data, url string, orders []*order) {
 		t.Fatal(err)
 	}
 	d.at, d.orders = place{data: data}, orders
-	d.node = start(t, "serve", "--sandbox-rails", "--data", data, "--listen", strings.TrimPrefix(url, "http://"), "--log-level", "warn")
+	d.node = d.serve()
 	known, lost := d.known()
 	for _, o := range lost {
 		if err := d.place(d.ctx, o); err != nil {

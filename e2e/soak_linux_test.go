@@ -293,26 +293,25 @@ func (s *soak) save() {
 // startNode starts a node, at the address where it was. The second one has the
 // link between itself and the database.
 func (s *soak) startNode(n int) {
-	node, at, host := s.nodes[n], s.place, "127.0.0.1:0"
+	node, at := s.nodes[n], s.place
 	if n == 1 {
 		at.db = s.link.url
 	}
-	if node.host != "" {
-		host = node.host
+	if node.host == "" {
+		node.host = address(s)
 	}
 	log, err := os.OpenFile(node.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		s.Fatal(err)
 	}
 	defer func() { _ = log.Close() }() // the process has it
-	p := &process{startMax: soakStartMax, cmd: exec.Command(payoutd, at.flags("serve", "--sandbox-rails", "--rails-no-sync", "--listen", host,
+	p := &process{startMax: soakStartMax, cmd: exec.Command(payoutd, at.flags("serve", "--sandbox-rails", "--rails-no-sync", "--listen", node.host,
 		"--log-level", "warn", "--drain-delay", drainDelay.String())...)}
 	p.cmd.Stderr = log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL} // an interrupt of the terminal is for us
 	p.launch(s)
 	p.await(s)
 	node.process = p
-	node.host = strings.TrimPrefix(p.url, "http://")
 	s.mu.Lock()
 	s.wanted[n] = true
 	s.State.Starts[n]++

@@ -148,8 +148,7 @@ func TestFeedReadsAnAddress(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	server.Close()
-	gone := newBench(t, server.URL+"/right?key=secret")
+	gone := newBench(t, "http://127.0.0.1:1/right?key=secret")
 	if _, err := gone.feed.Rate(t.Context(), money.USD); err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("a server that is gone: %v", err)
 	}

@@ -109,9 +109,7 @@ func prepare(t testing.TB, settings []string) *Server {
 	if s.as, err = unprivileged(); err != nil {
 		t.Fatal(err)
 	}
-	if s.port, err = freePort(); err != nil {
-		t.Fatal(err)
-	}
+	s.port = Port(t)
 	u := url.URL{Scheme: "postgres", User: url.User("postgres"), Host: "127.0.0.1:" + strconv.Itoa(s.port), Path: "/postgres", RawQuery: "sslmode=disable"}
 	s.URL = u.String()
 	return s

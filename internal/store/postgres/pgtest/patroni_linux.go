@@ -90,9 +90,7 @@ func Patroni(t testing.TB, members int) *Cluster {
 	c.keep(t)
 	ports := make([]int, 2+2*members)
 	for i := range ports {
-		if ports[i], err = freePort(); err != nil {
-			t.Fatal(err)
-		}
+		ports[i] = Port(t)
 	}
 	etcd, peers := ports[0], fmt.Sprintf("http://127.0.0.1:%d", ports[1])
 	clients := fmt.Sprintf("http://127.0.0.1:%d", etcd)

@@ -11,12 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -134,7 +134,7 @@ kill -QUIT $server; wait $server; rm -rf "$0"`
 var input []io.WriteCloser
 
 func start(bin, dir string, as *syscall.SysProcAttr, settings []string) (string, error) {
-	port, err := freePort()
+	port, _, err := holdPort() // for as long as the binary runs
 	if err != nil {
 		return "", err
 	}
@@ -172,14 +172,45 @@ func start(bin, dir string, as *syscall.SysProcAttr, settings []string) (string,
 	}
 }
 
-// freePort asks the system. Somebody else may take the port before the server
-// does; then the server's log, which is part of the error, says so.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// Port returns a port of 127.0.0.1 that nobody else is given until the test has
+// ended, whether a server listens there or not.
+func Port(t testing.TB) int {
+	t.Helper()
+	port, release, err := holdPort()
 	if err != nil {
-		return 0, err
+		t.Fatal(err)
 	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
+	t.Cleanup(release)
+	return port
+}
+
+// holdPort holds a port by a socket that does not listen. Linux lets a server
+// bind to it all the same, as both sockets say SO_REUSEADDR, and gives it to
+// nobody who asks for any port. Other systems let nobody bind there, so that the
+// port is free again at once, and somebody may be faster than the server.
+func holdPort() (port int, release func(), err error) {
+	syscall.ForkLock.RLock()
+	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(socket)
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return 0, nil, err
+	}
+	release = sync.OnceFunc(func() { _ = syscall.Close(socket) })
+	err = errors.Join(
+		syscall.SetsockoptInt(socket, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1),
+		syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}),
+	)
+	at, named := syscall.Getsockname(socket)
+	if err = errors.Join(err, named); err != nil || runtime.GOOS != "linux" {
+		release()
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	return at.(*syscall.SockaddrInet4).Port, release, nil
 }
 
 // binaries is the folder with those of the server. Debian keeps it out of PATH.
