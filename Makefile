@@ -114,7 +114,7 @@ fmt: ## Format the source
 .PHONY: race
 race: ## Every test but the end-to-end ones, with the race detector
 	@echo '== race tests'
-	@PAYOUTD_TEST_HSM=1 go test -race -timeout 30m $$(go list ./... | grep -v '/e2e\b')
+	@PAYOUTD_TEST_HSM=1 go test -race -timeout 60m $$(go list ./... | grep -v '/e2e\b')
 
 .PHONY: simulate
 simulate: ## Play whole histories in a simulated world, SEEDS=1-300; prints the shortest that breaks an invariant
@@ -125,7 +125,7 @@ simulate: ## Play whole histories in a simulated world, SEEDS=1-300; prints the 
 sabotage: ## Put faults into the engine on purpose and want the simulation to find each
 	@echo '== sabotage'
 	@go vet -tags sabotage ./internal/payout ./internal/simulation
-	@go test -tags sabotage -count=1 -timeout 10m -run TestSabotage ./internal/simulation
+	@go test -tags sabotage -count=1 -timeout 60m -run TestSabotage ./internal/simulation
 
 .PHONY: openssl
 openssl: ## Tests of the build that signs with OpenSSL, and the build itself
@@ -142,12 +142,12 @@ fuzz: ## Fuzz each target for FUZZ_SECONDS=30; FUZZ_KEEP=12 keeps so many of the
 .PHONY: e2e
 e2e: ## End-to-end scripts and kill tests against the built binary, KILLS=50
 	@echo '== end-to-end tests, $(KILLS) kills'
-	@KILLS=$(KILLS) DRILLS=$(DRILLS) HANGING=$(HANGING) HISTORIES=$(HISTORIES) go test -count=1 -timeout 15m -parallel 4 ./e2e/...
+	@KILLS=$(KILLS) DRILLS=$(DRILLS) HANGING=$(HANGING) HISTORIES=$(HISTORIES) go test -count=1 -timeout 60m -parallel 4 ./e2e/...
 
 .PHONY: browser
 browser: ## The widgets in a real browser; pictures of them land in build/screenshots
 	@scripts/needs.sh
-	@go test -count=1 -timeout 5m -v ./e2e/browser
+	@go test -count=1 -timeout 60m -v ./e2e/browser
 
 .PHONY: kill-test
 kill-test: ## Kill tests alone; the long form before a release is KILLS=1000

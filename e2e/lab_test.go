@@ -69,8 +69,8 @@ func build() error {
 // startTimeout and stopTimeout bound how long a server may take to be ready, or
 // to print what comes next, and to end in order; both are far above what it needs.
 const (
-	startTimeout = time.Minute
-	stopTimeout  = 30 * time.Second
+	startTimeout = 3 * time.Minute
+	stopTimeout  = 3 * time.Minute
 )
 
 // process is one run of the program.

@@ -221,7 +221,7 @@ func leak(t *testing.T, at place, database *pgtest.Server) {
 // payByCard pays a number through both ways into a session, with repeats and
 // refusals, and waits for the ends.
 func payByCard(ctx context.Context, c *client.Client, number string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	request := client.Request{
 		Details:      client.ToCard(client.CardNumber(number)),

@@ -24,8 +24,8 @@ const (
 	lateShort = time.Second
 	trickle   = 1 << 10
 	// toldMax bounds how long after the network to a receiver was mended its
-	// webhooks come: two gaps of the schedule, and what it is put off for.
-	toldMax = time.Minute
+	// webhooks come: twice two gaps of the schedule, and what it is put off for.
+	toldMax = 2 * time.Minute
 )
 
 // link is the network between a node and what it speaks to, which can go bad.

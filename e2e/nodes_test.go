@@ -24,10 +24,10 @@ const (
 	// others wait for leases to end.
 	killsPerNodeKill = 8
 	// takeoverMax bounds how long after the last kill everything that was begun
-	// has ended: the lease of 10 s, and the slowest of the magic values.
-	takeoverMax = 30 * time.Second
-	// drainDelay is a few times what the balancer takes to notice.
-	drainDelay = time.Second
+	// has ended: twice the lease of 10 s and the slowest of the magic values.
+	takeoverMax = time.Minute
+	// drainDelay is ten times what the balancer takes to notice.
+	drainDelay = 2 * time.Second
 	lookGap    = 200 * time.Millisecond
 	// lookMax is how long a node may take to say that it is ready: longer than
 	// the program waits for its database then.
@@ -259,8 +259,9 @@ func (l *lab) during(do func()) {
 	do()
 }
 
-// balancer spreads requests over the nodes that say that they are ready. It
-// never sends one twice: whether a request may be repeated, partners know.
+// balancer spreads requests over the nodes that say that they are ready, and lets
+// requests wait while none does. It never sends one twice: whether a request may
+// be repeated, partners know.
 type balancer struct {
 	url    string
 	ctx    context.Context
@@ -287,8 +288,8 @@ func newBalancer(t *testing.T) *balancer {
 }
 
 func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	n := b.pick()
-	if n == nil {
+	var n *backend
+	if !until(r.Context(), answerMax, func() bool { n = b.pick(); return n != nil }) {
 		b.failed.Add(1)
 		http.Error(w, "no node is ready", http.StatusServiceUnavailable)
 		return

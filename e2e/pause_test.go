@@ -35,7 +35,7 @@ func TestDrillPausedNode(t *testing.T) {
 		l.during(func() {
 			d.stopOutsideOfWorld(paused)
 			began := time.Now()
-			if !until(ctx, lookGap+2*lookMax, func() bool { return !c.balancer.sends(paused) }) {
+			if !until(ctx, startTimeout, func() bool { return !c.balancer.sends(paused) }) {
 				t.Fatal("the balancer has not noticed the pause")
 			}
 			d.payOne() // by the others

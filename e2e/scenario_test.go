@@ -24,7 +24,7 @@ import (
 const (
 	awaitsWithin   = 500 * time.Millisecond // from start to next_action
 	finishesWithin = time.Second            // from confirm to payment_finished
-	loosely        = 5 * time.Second
+	loosely        = 30 * time.Second
 )
 
 // methods are payout_details as a partner writes them; each is paid at once.
@@ -589,7 +589,7 @@ func (s *stranger) until(a answer, is func(answer) bool) answer {
 // webhook waits for a webhook about a session.
 func (s *stranger) webhook(a answer, kind string) answer {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), startTimeout)
 	defer cancel()
 	d, err := s.hooks.wait(ctx, a.Session.ID, kind)
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 
 // scriptPatience is how long a script waits for something that should come at
 // once.
-const scriptPatience = 30 * time.Second
+const scriptPatience = 3 * time.Minute
 
 // TestScripts runs the binary as an operator does, in *.txtar. Beside the usual
 // commands of testscript, scripts have
@@ -35,6 +35,8 @@ const scriptPatience = 30 * time.Second
 //	                                 into $ADDRESS
 //	end NAME [kill]                  end it by SIGINT, which must go well, or by SIGKILL
 //	advance URL TIME                 move the clock of the sandbox at URL
+//	noon FOLDER                      let the sandbox that is made there begin at noon,
+//	                                 so that no day ends while the script runs
 //	appears FILE                     wait for a file of that name, which may have * in it
 //
 // What a started program prints is in the file NAME.out.
@@ -47,7 +49,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"fails": failsWith, "start": startProgram, "end": endProgram,
-			"advance": advanceClock, "appears": appears,
+			"advance": advanceClock, "noon": beginAtNoon, "appears": appears,
 		},
 	})
 }
@@ -156,6 +158,21 @@ func advanceClock(ts *testscript.TestScript, _ bool, args []string) {
 	if answer.StatusCode != http.StatusOK {
 		ts.Fatalf("the clock answers with status %d", answer.StatusCode)
 	}
+}
+
+func beginAtNoon(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: noon FOLDER")
+	}
+	dir := filepath.Join(ts.MkAbs(args[0]), "sim")
+	ts.Check(os.MkdirAll(dir, 0o700))
+	ts.Check(os.WriteFile(filepath.Join(dir, "clock"), []byte(tillNoon().String()), 0o600))
+}
+
+// tillNoon is the time until the next day's noon in UTC, far from the end of the
+// day in Moscow too.
+func tillNoon() time.Duration {
+	return time.Until(time.Now().UTC().Truncate(24 * time.Hour).Add(36 * time.Hour)).Truncate(time.Second)
 }
 
 func appears(ts *testscript.TestScript, _ bool, args []string) {

@@ -37,9 +37,7 @@ func TestStatements(t *testing.T) {
 		}
 		return clock.Now.UTC()
 	}
-	// At noon all of it is within one day, whenever the test runs.
-	noon := now().Truncate(24 * time.Hour).Add(36 * time.Hour)
-	fetch(t, http.MethodPost, server.url+"/sandbox/clock", fmt.Sprintf(`{"advance":%q}`, time.Until(noon).Truncate(time.Second)))
+	untilNoon(t, server)
 	returned := pay("40817810813100000033") // gives the money back after three days
 	for range 4 {
 		pay("40817810500000012345")
@@ -98,14 +96,10 @@ func TestStatements(t *testing.T) {
 	// The money comes back: told by notification and in the statement of its day.
 	paid := now()
 	fetch(t, http.MethodPost, server.url+"/sandbox/clock", `{"advance":"4d"}`)
-	for deadline := 0; ; deadline++ {
-		out := run(t, "payout", "status", returned, "--json", "--data", data, "--url", server.url)
-		if strings.Contains(out, `"refunds"`) {
-			break
-		}
-		if deadline > 200 {
-			t.Fatalf("the money has not come back: %s", out)
-		}
+	if !until(t.Context(), startTimeout, func() bool {
+		return strings.Contains(run(t, "payout", "status", returned, "--json", "--data", data, "--url", server.url), `"refunds"`)
+	}) {
+		t.Fatal("the money has not come back")
 	}
 	if r := take(file("&date="+paid.AddDate(0, 0, 3).Format(time.DateOnly)), 0); r.Matched != 1 {
 		t.Errorf("the statement with the return: %+v", r)
@@ -133,12 +127,20 @@ func TestStatements(t *testing.T) {
 	}
 }
 
+// untilNoon moves a sandbox's clock to the next day's noon: what follows is within
+// one day, whenever the test runs.
+func untilNoon(t *testing.T, sandbox *process) {
+	t.Helper()
+	fetch(t, http.MethodPost, sandbox.url+"/sandbox/clock", fmt.Sprintf(`{"advance":%q}`, tillNoon()))
+}
+
 // TestStatementKinds sees each kind of difference in a sandbox that has taken in
 // no statement before.
 func TestStatementKinds(t *testing.T) {
 	data := t.TempDir()
 	server := start(t, "sandbox", "--data", data, "--listen", "127.0.0.1:0", "--log-level", "error")
-	for range 4 { // beside the one that the sandbox plays
+	untilNoon(t, server)
+	for range 5 {
 		run(t, "payout", "create", "--card", "4242424242424242", "--amount", "100.00", "--confirm", "--wait", "--data", data, "--url", server.url)
 	}
 	path := writeFile(t, "statement",

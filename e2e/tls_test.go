@@ -129,11 +129,11 @@ func TestCertificateUnderLoad(t *testing.T) {
 	}
 	reach := func(what string, reached func() bool) {
 		t.Helper()
-		late := time.After(time.Minute)
+		late := time.After(startTimeout)
 		for !reached() {
 			select {
 			case <-late:
-				t.Fatalf("%s: not within a minute\n%s", what, server.stderr.String())
+				t.Fatalf("%s: not within %s\n%s", what, startTimeout, server.stderr.String())
 			case <-time.After(50 * time.Millisecond):
 			}
 		}

@@ -14,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 node_modules() {
 	if ! cmp -s e2e/browser/package-lock.json e2e/browser/node_modules/.installed; then
 		echo '== npm ci in e2e/browser'
-		(cd e2e/browser && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+		(cd e2e/browser && npm ci --fetch-retries=5 --ignore-scripts --no-audit --no-fund --loglevel=error)
 		cp e2e/browser/package-lock.json e2e/browser/node_modules/.installed
 	fi
 }
@@ -61,6 +61,8 @@ if [ ! -e /usr/sbin/policy-rc.d ]; then # where no systemd looks at that
 	chmod +x /usr/sbin/policy-rc.d
 	trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 fi
-apt-get -qq update
-DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+# The network may fail now and then, and another apt may be at work.
+patient=(-qq -o Acquire::Retries=5 -o DPkg::Lock::Timeout=600)
+apt-get "${patient[@]}" update
+DEBIAN_FRONTEND=noninteractive apt-get "${patient[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null
 node_modules

@@ -35,7 +35,7 @@ import (
 )
 
 // patience bounds one file of tests.
-const patience = 3 * time.Minute
+const patience = 20 * time.Minute
 
 // node runs one file of tests, which find their world in the environment.
 func node(t *testing.T, file string, env ...string) {

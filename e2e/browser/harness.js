@@ -6,10 +6,14 @@ import { chromium } from "playwright-core";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
+// How long to wait for what should come at once, in milliseconds.
+const PATIENCE = 120_000;
+
 let browser;
 
 export async function open() {
   browser = await chromium.launch({
+    timeout: PATIENCE,
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     // Chromium's own sandbox does not start for root, as which containers run.
     args: process.getuid() === 0 ? ["--no-sandbox"] : [],
@@ -52,7 +56,7 @@ async function stored(page) {
  */
 export async function newPage(options = {}) {
   const context = await browser.newContext({ viewport: { width: 520, height: 640 }, locale: "en-GB", ...options });
-  context.setDefaultTimeout(15_000);
+  context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
   page.faults = [];
   page.requests = [];
@@ -101,7 +105,7 @@ export async function shoot(page, name, options = {}) {
 
 /** Asks again until the answer is there. */
 export async function until(ask, what) {
-  const end = Date.now() + 15_000;
+  const end = Date.now() + PATIENCE;
   for (;;) {
     const answer = await ask();
     if (answer) return answer;

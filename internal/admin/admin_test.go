@@ -54,8 +54,11 @@ func newDeskOn(t *testing.T) (http.Handler, *payout.Engine, store.Store) {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Close)
-	return New(Options{Engine: e, Store: s, Database: database}), e, s
+	return New(Options{Engine: e, Store: s, Database: database, Now: func() time.Time { return now }}), e, s
 }
+
+// now is the time of all that the tests do, whose day does not end under way.
+var now = time.Now()
 
 // place is an installation that opens to the handler, without a server.
 func place(t *testing.T, h http.Handler) Place {

@@ -70,7 +70,6 @@ func TestReport(t *testing.T) {
 				}
 				c := connect(t, p)
 				made(t, c)
-				now := time.Now()
 				settle(t, s, test.n, test.lost, now)
 				day := report.DayOf(now)
 				r, err := c.Report(t.Context(), ReportRequest{Project: "acme", Day: &day, Format: report.CSV})
@@ -107,7 +106,7 @@ func TestReportRefusals(t *testing.T) {
 	h, _, _ := newDeskOn(t)
 	c := connect(t, place(t, h))
 	made(t, c)
-	tomorrow := report.DayOf(time.Now()) + 1
+	tomorrow := report.DayOf(now) + 1
 	for _, test := range []struct {
 		name string
 		in   ReportRequest

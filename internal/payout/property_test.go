@@ -154,6 +154,8 @@ func (m *model) command(rt *rapid.T) command {
 				store.TaskCheck: "checked", store.TaskExpire: "confirm", store.TaskSend: "intent", store.TaskQuery: "outcome",
 			}[w.task.Kind]
 			switch p.State {
+			case session.Awaiting:
+				kind = rapid.SampledFrom([]string{"confirm", "confirm", "cancel"}).Draw(rt, "decision")
 			case session.Paid:
 				kind = rapid.SampledFrom([]string{"returned", "outcome"}).Draw(rt, "after the end")
 			case session.Failed:
