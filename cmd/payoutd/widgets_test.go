@@ -265,7 +265,7 @@ func TestPayoutsByWhatWidgetsGave(t *testing.T) {
 // hears waits for a webhook about a session in the partner's inbox.
 func (l *widgetLab) hears(kind, session string) {
 	l.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		var inbox []struct {
 			Type     string `json:"type"`
 			Session  string `json:"session_id"`

@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"html/template"
 	"io"
 	"io/fs"
@@ -146,6 +147,12 @@ func runSandbox(t *testing.T) (binary, folder, printed string) {
 	binary = filepath.Join(folder, "payoutd")
 	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/payoutd").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
+	}
+	// It begins at noon, so that no day of reports ends under way.
+	clock := filepath.Join(folder, "data", "sim", "clock")
+	noon := time.Until(time.Now().UTC().Truncate(24 * time.Hour).Add(36 * time.Hour)).Truncate(time.Second)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(clock), 0o700), os.WriteFile(clock, []byte(noon.String()), 0o600)); err != nil {
+		t.Fatal(err)
 	}
 	cmd := exec.Command(binary, "sandbox", "--data", filepath.Join(folder, "data"), "--listen", "127.0.0.1:0")
 	screen, err := cmd.StdoutPipe()

@@ -171,7 +171,7 @@ func TestPage(t *testing.T) {
 // listen reads the stream of events as a page does.
 func listen(t *testing.T, url, last string) <-chan event {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/demo/events", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -145,7 +145,7 @@ func awaitLock(t *testing.T, url string) {
 // await asks until the answer is true.
 func await(t *testing.T, url, question string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {

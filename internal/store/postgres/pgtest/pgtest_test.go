@@ -128,7 +128,7 @@ func TestServerEndsWithTheBinary(t *testing.T) {
 	}
 	_ = cmd.Wait()
 
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -144,7 +144,7 @@ func TestServerEndsWithTheBinary(t *testing.T) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("after half a minute: folder %v, port %v; want both gone", folder, port)
+			t.Fatalf("after two minutes: folder %v, port %v; want both gone", folder, port)
 		}
 	}
 }
