@@ -85,12 +85,12 @@ var (
 func (b *badDay) send(ctx context.Context, o rail.Order, _ rail.Opener) (rail.Outcome, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	now := time.Now()
 	if ctx.Err() != nil { // it never left
 		return rail.Outcome{}, errNoAnswer
 	}
 	p := b.of(o.Reference)
 	p.calls++
-	now := time.Now()
 	switch {
 	case p.ill == noRequest && p.calls == 1:
 		return rail.Outcome{}, errNoAnswer
