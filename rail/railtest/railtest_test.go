@@ -91,7 +91,7 @@ func (b *bank) Send(ctx context.Context, o rail.Order, open rail.Opener) (rail.O
 		case "fails when nobody waits":
 			return rail.Outcome{Status: rail.Failed, Code: rail.ProviderInternal, Text: "nobody waits"}, nil
 		case "hangs when nobody waits":
-			<-time.After(5 * time.Second)
+			<-time.After(15 * time.Second)
 		}
 		return rail.Outcome{}, err
 	}

