@@ -32,8 +32,8 @@ const (
 	// answerMax bounds every answer, whatever is broken: twice what is promised, and
 	// what partners wait for.
 	answerMax = 30 * time.Second
-	// roundMax bounds all that is done in one round.
-	roundMax = 4 * time.Minute
+	// roundMax bounds all that is done in one round, which takes a minute or so.
+	roundMax = 15 * time.Minute
 	// requestsOut is how many requests fail before a thing is mended. Half of the
 	// partners may be waiting for webhooks, which are no requests.
 	requestsOut = partners / 2

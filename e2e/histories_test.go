@@ -37,8 +37,8 @@ const (
 	asksOfARound   = (keysAtOnce*copies + sessionsAtOnce*deciders) * asksEach
 	// impatienceMax bounds how long callers wait who do not wait for the answer.
 	impatienceMax = 30 * time.Millisecond
-	judgeMax      = time.Minute
-	historyMax    = 5 * time.Minute
+	judgeMax      = 5 * time.Minute
+	historyMax    = 20 * time.Minute
 )
 
 // historiesFolder is where histories are kept that nothing explains.

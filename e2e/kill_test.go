@@ -24,7 +24,7 @@ const (
 	killsDefault  = 8   // where KILLS says nothing
 	partners      = 8   // that send requests at the same time
 	requestsMax   = 120 // finished between two kills
-	drainTimeout  = 2 * time.Minute
+	drainTimeout  = 10 * time.Minute
 	replaysMax    = 500 // first requests that are sent once more at the end
 	beyondBalance = int64(1) << 52
 )

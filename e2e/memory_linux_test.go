@@ -16,7 +16,7 @@ import (
 
 const (
 	deathsPerRound = 3
-	deathMax       = time.Minute      // from the first squeeze to the kernel's kill
+	deathMax       = 10 * time.Minute // from the first squeeze to the kernel's kill
 	squeezeRoom    = 256 << 10        // bytes above what the node holds
 	roomyHeap      = 48 << 20         // bytes; what the Go runtime is told to stay under
 	roomyCage      = 2 * roomyHeap    // bytes; what the kernel lets it have

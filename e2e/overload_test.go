@@ -27,7 +27,7 @@ const (
 	overloadDefault = time.Second
 	overloadQueue   = "PAYOUTD_QUEUE_MAX=256"
 	overloadFew     = 1024
-	overloadMax     = 2 * time.Minute // until so many are refused
+	overloadMax     = 10 * time.Minute // until so many are refused
 	overloadMeasure = time.Second
 	overloadClients = 16
 	overloadSlow    = 15 * time.Second // for a refusal, 99 of 100, on a machine that has other work

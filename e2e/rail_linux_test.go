@@ -20,7 +20,7 @@ const (
 	railHealthyMax = 5 * time.Second
 	railGoroutines = 2 * 256  // calls of one rail at a time, and some of what they need
 	railMemory     = 64 << 20 // bytes
-	railEndsMax    = 2 * time.Minute
+	railEndsMax    = 10 * time.Minute
 	railWalletKind = "wallet"
 )
 

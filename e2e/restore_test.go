@@ -23,7 +23,7 @@ import (
 )
 
 // restoreMax bounds a drill of restoring.
-const restoreMax = 5 * time.Minute
+const restoreMax = 20 * time.Minute
 
 // restoreDrill loses the database under load and goes on with a backup of it,
 // while the simulated rails keep books of their own through all of it.
