@@ -24,9 +24,9 @@ func TestBench(t *testing.T) {
 		args      []string
 		interrupt bool
 	}{
-		{"by itself", []string{"--clients", "8", "--duration", "2s", "--projects", "3", "--preload", "100"}, false},
-		{"on PostgreSQL", []string{"--clients", "8", "--duration", "2s", "--db", server, "--fresh"}, false},
-		{"at half of what is possible", []string{"--clients", "8", "--duration", "1s", "--rate", "50%", "--db", server, "--fresh"}, false},
+		{"by itself", []string{"--clients", "8", "--duration", "5s", "--projects", "3", "--preload", "100"}, false},
+		{"on PostgreSQL", []string{"--clients", "8", "--duration", "5s", "--db", server, "--fresh"}, false},
+		{"at half of what is possible", []string{"--clients", "8", "--duration", "5s", "--rate", "50%", "--db", server, "--fresh"}, false},
 		{"in flight", []string{"--clients", "8", "--in-flight", "300", "--db", server, "--fresh"}, false},
 		{"interrupted, on PostgreSQL", []string{"--clients", "8", "--duration", "1h", "--db", server, "--fresh"}, true},
 		{"interrupted, one request", []string{"--clients", "8", "--duration", "1h", "--single-request"}, true},
