@@ -10,9 +10,9 @@ import (
 const (
 	patroniMembers = 3
 	// electionMax bounds how long after the leader died a payout goes from the
-	// request to the webhook of its end: twice the goal, since Patroni's ttl of 20 s
-	// is in it, and machines that run tests have other things to do.
-	electionMax = time.Minute
+	// request to the webhook of its end: four times the goal, since Patroni's ttl of
+	// 20 s is in it, and machines that run tests have other things to do.
+	electionMax = 2 * time.Minute
 )
 
 // TestDrillPatroni kills the server that leads a cluster of Patroni's, and lets

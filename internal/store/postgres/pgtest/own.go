@@ -32,7 +32,6 @@ type Server struct {
 	as       *syscall.SysProcAttr
 	port     int
 	settings []string
-	startMax time.Duration // until it answers
 	env      []string
 	// The keeper of the server; cmd is nil while the server is down.
 	cmd   *exec.Cmd
@@ -64,16 +63,13 @@ func Own(t testing.TB, at Place, settings ...string) *Server {
 	return s
 }
 
-// recoverMax bounds the start of a server that may have much to recover.
-const recoverMax = 10 * time.Minute
-
 // Kept starts a server whose files stay in a folder, which the server's user can
 // reach, and makes it where there is none yet. Its log is in the folder. Where
 // the test does not stop it in order, its next start recovers.
 func Kept(t testing.TB, folder string, settings ...string) *Server {
 	t.Helper()
 	s := prepare(t, settings)
-	s.dir, s.data, s.startMax = folder, filepath.Join(folder, "data"), recoverMax
+	s.dir, s.data = folder, filepath.Join(folder, "data")
 	own(t, s.as, folder)
 	t.Cleanup(s.end)
 	if _, err := os.Stat(s.data); errors.Is(err, fs.ErrNotExist) {
@@ -101,7 +97,7 @@ func (s *Server) StandbyOver(t testing.TB, url string, settings ...string) *Serv
 // prepare returns a server that has a port and no files.
 func prepare(t testing.TB, settings []string) *Server {
 	t.Helper()
-	s := &Server{settings: settings, startMax: startMax}
+	s := &Server{settings: settings}
 	var err error
 	if s.bin, err = binaries(); err != nil {
 		t.Fatal(err)
@@ -192,7 +188,7 @@ func (s *Server) Dump(t testing.TB) []byte {
 // Start starts the server, unless it runs, and waits until it answers.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
-	for late := time.Now().Add(s.startMax); !s.Answers(); {
+	for late := time.Now().Add(startMax); !s.Answers(); {
 		if !s.Runs() {
 			s.end()
 			s.launch(t)
@@ -283,7 +279,7 @@ func (s *Server) Run(t testing.TB, statements ...string) {
 
 // Try is Run where a statement may fail.
 func (s *Server) Try(statements ...string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), startMax)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, s.URL)
 	if err != nil {

@@ -303,10 +303,10 @@ func (c *Cluster) AwaitWhole(t testing.TB) {
 
 func (c *Cluster) await(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for late := time.Now().Add(2 * startMax); !is(); <-time.After(100 * time.Millisecond) {
+	for late := time.Now().Add(startMax); !is(); <-time.After(100 * time.Millisecond) {
 		if time.Now().After(late) {
 			v, _ := c.look()
-			t.Fatalf("%s after %s: %+v", what, 2*startMax, v)
+			t.Fatalf("%s after %s: %+v", what, startMax, v)
 		}
 	}
 }

@@ -55,8 +55,9 @@ var (
 	durable = sync.OnceValues(func() (string, error) { return server("max_wal_size=8GB", "shared_buffers=1GB", "wal_compression=lz4") })
 )
 
-// startMax bounds each step on the way to a database.
-const startMax = time.Minute
+// startMax bounds each step on the way to a database, of which some have much to
+// recover.
+const startMax = 10 * time.Minute
 
 func create(t testing.TB, server func() (string, error)) string {
 	t.Helper()
