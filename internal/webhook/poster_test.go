@@ -280,7 +280,7 @@ func TestPostPrivateAddress(t *testing.T) {
 		{"a name of a private address of either kind", "receiver.example", []string{"fd00::1", "192.168.0.1"}, blocked, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := PosterOptions{Timeout: 5 * time.Second}
+			o := PosterOptions{Timeout: time.Minute}
 			if c.answers != nil {
 				o.Resolver = answering(t, 0, c.answers...)
 			}
@@ -441,7 +441,7 @@ func TestPostBadReceivers(t *testing.T) {
 			if r != c.want {
 				t.Errorf("%+v, want %+v", r, c.want)
 			}
-			if r.Took > 10*time.Second || c.hangs && r.Took < shortTimeout {
+			if r.Took > time.Minute || c.hangs && r.Took < shortTimeout {
 				t.Errorf("it took %v with a time-out of %v", r.Took, timeout)
 			}
 		})
@@ -464,7 +464,7 @@ func TestPostDoesNotConnect(t *testing.T) {
 		{"a broken URL", "http://secret.example/%zz", nil, "bad address"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := newPoster(t, PosterOptions{Timeout: 5 * time.Second, Resolver: c.resolver})
+			p := newPoster(t, PosterOptions{Timeout: time.Minute, Resolver: c.resolver})
 			r := p.Post(t.Context(), c.url, true, event)
 			if want := (Result{Err: c.want, Took: r.Took}); r != want {
 				t.Errorf("%+v, want %+v", r, want)
