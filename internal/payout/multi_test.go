@@ -309,6 +309,7 @@ func TestMultiSessionOnce(t *testing.T) {
 // As many payouts as there may be, whose answers come in any order and together.
 func TestMultiSessionOfMany(t *testing.T) {
 	l := newLab(t)
+	l.rails[instrument.KindCard].terms.SendDeadline = time.Minute // longer than it takes a busy machine to send them
 	l.deposit("10000.00")
 	l.start()
 	items := make([]string, 100)
