@@ -3,6 +3,7 @@
 package limit
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,7 +64,7 @@ func (l *Limits) Take(key string, r Rate) (wait time.Duration, ok bool) {
 		return forgetEvery, false
 	case !known:
 		one = rate.NewLimiter(rate.Every(r.Every), r.Burst)
-		l.kept[key] = one
+		l.kept[strings.Clone(key)] = one // it may be a part of a whole request
 		l.count.Store(int64(len(l.kept)))
 	case one.Limit() != rate.Every(r.Every) || one.Burst() != r.Burst: // a setting has changed
 		one.SetLimitAt(now, rate.Every(r.Every))

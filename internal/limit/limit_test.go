@@ -5,8 +5,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 var noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
@@ -39,6 +41,20 @@ func TestTake(t *testing.T) {
 	want("a", time.Second, true, 0)
 	if l.Wait("stranger") != 0 || len(l.kept) != 2 {
 		t.Errorf("to ask is to be remembered: %d are", len(l.kept))
+	}
+}
+
+// TestKeysAreCopied wants nothing more to be remembered of a request than its
+// key.
+func TestKeysAreCopied(t *testing.T) {
+	l := New(func() time.Time { return noon })
+	request := "GET /frame?token=t" + strings.Repeat("x", 1<<10)
+	token := request[len("GET /frame?token="):][:1]
+	l.Take(token, PerSecond(1))
+	for kept := range l.kept {
+		if kept != token || unsafe.StringData(kept) == unsafe.StringData(token) {
+			t.Errorf("%q is kept where the request is", kept)
+		}
 	}
 }
 
