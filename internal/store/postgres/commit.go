@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -213,6 +215,9 @@ func (e *lostError) Unwrap() error { return e.cause }
 // settle finds out what became of a batch whose COMMIT got no answer.
 func (s *Store) settle(lost *lostError) error {
 	s.mu.Lock()
+	if len(s.unsettled) >= unsettledMax {
+		delete(s.unsettled, slices.Min(slices.Collect(maps.Keys(s.unsettled)))) // the oldest: numbers go by time
+	}
 	s.unsettled[lost.id] = lost.project
 	s.mu.Unlock()
 

@@ -52,8 +52,8 @@ type Store struct {
 	closed  chan struct{}
 
 	mu sync.Mutex
-	// unsettled are batches whose COMMIT was lost and that could not be looked
-	// up, with the project that their row has.
+	// unsettled are the last batches whose COMMIT was lost and that could not be
+	// looked up, with the project that their row has.
 	unsettled map[id.Batch]id.Project
 }
 
@@ -70,6 +70,9 @@ const (
 	connectMax = 5 * time.Second  // for each server named in the URL
 	answerMax  = 10 * time.Second // for one round trip; longer than anything waits for a lock
 	settleMax  = 5 * time.Second
+	// unsettledMax is far more than a node asks about: only its last one, for half
+	// a minute.
+	unsettledMax = 64
 )
 
 // lookUps are the settings of connections that reach rows by their keys.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/url"
 	"strings"
@@ -331,6 +332,27 @@ func TestUnknownOutcome(t *testing.T) {
 				t.Errorf("%d batches are still unsettled", len(n.unsettled))
 			}
 		})
+	}
+}
+
+// TestUnsettledAreBounded leaves one outcome unknown after the other, as in years
+// of outages: the last ones can still be asked about, and no more are kept.
+func TestUnsettledAreBounded(t *testing.T) {
+	n := join(t, newDatabase(t), 1)
+	n.settleMax = 0
+	var last id.Batch
+	for range 3 * unsettledMax {
+		last = n.next()
+		if err := n.settle(&lostError{batch{"p", last}, io.ErrUnexpectedEOF}); !errors.Is(err, store.ErrUnknown) {
+			t.Fatalf("error %v, want ErrUnknown", err)
+		}
+	}
+	if len(n.unsettled) != unsettledMax {
+		t.Errorf("%d are kept, want %d", len(n.unsettled), unsettledMax)
+	}
+	n.wantBatch(last, false)
+	if _, kept := n.unsettled[last]; kept || len(n.unsettled) != unsettledMax-1 {
+		t.Errorf("%d are kept after the last was settled, that one %t", len(n.unsettled), kept)
 	}
 }
 
