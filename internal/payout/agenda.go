@@ -104,6 +104,10 @@ func waitForEither(ctx context.Context, tick <-chan time.Time, poll <-chan struc
 	}
 }
 
+// roomKept is for how much an empty agenda keeps its room. What a backlog took
+// above that goes back: megabytes of webhooks.
+const roomKept = 1024
+
 // dues is a heap by due time.
 type dues[T any] []due[T]
 
@@ -116,5 +120,8 @@ func (d *dues[T]) Pop() any {
 	last := old[len(old)-1]
 	old[len(old)-1] = due[T]{}
 	*d = old[:len(old)-1]
+	if len(*d) == 0 && cap(*d) > roomKept {
+		*d = nil
+	}
 	return last
 }
