@@ -22,6 +22,7 @@ GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 # for `make soak` how long the load lasts in all, its rate (0.7 of the maximum that
 # it measures), the mean time between faults, how long this run lasts at most, what
 # is archived how often, such as '20m 5m', and the folder of it all;
+# for `make flat` how many rounds of how many payouts;
 # for `make goals` how long each load lasts, which goals, and how much history.
 FUZZ_SECONDS ?= 30
 FUZZ_KEEP    ?= 0
@@ -35,6 +36,8 @@ ARGS         ?=
 SECONDS_EACH ?= 10
 GOAL         ?=
 PRELOAD      ?= 500000
+ROUNDS       ?= 10
+PAYOUTS      ?= 100000
 SOAK         ?= 2h
 SOAK_RATE    ?=
 SOAK_FAULT   ?= 5m
@@ -168,6 +171,10 @@ soak: build ## Load with faults on PostgreSQL for SOAK=2h in all; Ctrl-C stops i
 	@cd e2e && export PAYOUTD_TEST_BINARY=$(CURDIR)/bin/payoutd SOAK='$(SOAK)' SOAK_RATE='$(SOAK_RATE)' SOAK_FAULT='$(SOAK_FAULT)' \
 		SOAK_LEG='$(SOAK_LEG)' SOAK_ARCHIVE='$(SOAK_ARCHIVE)' SOAK_DIR='$(SOAK_DIR)'; \
 		exec ../build/soak.test -test.run 'TestSoak$$' -test.timeout 0 -test.v
+
+.PHONY: flat
+flat: ## What stays in memory of payouts that have ended, ROUNDS=10 PAYOUTS=100000 of each; heap profiles land in build/flat
+	@cd e2e && ROUNDS='$(ROUNDS)' PAYOUTS='$(PAYOUTS)' FLAT_DIR='$(CURDIR)/build/flat' go test -count=1 -timeout 0 -v -run 'TestFlat$$' .
 
 .PHONY: bench
 bench: ## Benchmarks of the packages, BENCH=regular-expression

@@ -12,54 +12,64 @@ import (
 type soakFault struct {
 	name  string
 	brief bool // of the bounded form as well
+	of    part
 	does  func(s *soak, r *rand.Rand)
 }
+
+// part is what of an installation breaks.
+type part int
+
+const (
+	ofNode part = iota
+	ofDatabase
+	ofReceiver
+)
 
 const cutGap = 200 * time.Millisecond
 
 var soakFaults = []soakFault{
-	{"a node killed", true, func(s *soak, r *rand.Rand) {
+	{"a node killed", true, ofNode, func(s *soak, r *rand.Rand) {
 		n := r.IntN(len(s.nodes))
 		s.kill(n)
 		s.rest(s.lasting(r, 0, 10*time.Second))
 		s.startNode(n)
 	}},
-	{"connections cut", true, func(s *soak, _ *rand.Rand) {
+	{"connections cut", true, ofDatabase, func(s *soak, _ *rand.Rand) {
 		for range cuts {
 			s.link.cut(false)
 			s.rest(cutGap)
 		}
 	}},
-	{"answers to COMMITs lost", true, func(s *soak, _ *rand.Rand) {
+	{"answers to COMMITs lost", true, ofDatabase, func(s *soak, _ *rand.Rand) {
 		s.link.loseAnswers(cuts)
 		until(s.ctx, resumeMax, s.link.answersLost)
 		s.link.loseAnswers(0)
 	}},
-	{"receiver hangs", true, func(s *soak, r *rand.Rand) { s.receive(hangs, s.lasting(r, 5*time.Second, 30*time.Second)) }},
-	{"database stopped", true, func(s *soak, r *rand.Rand) {
+	{"receiver hangs", true, ofReceiver, func(s *soak, r *rand.Rand) { s.receive(hangs, s.lasting(r, 5*time.Second, 30*time.Second)) }},
+	{"database stopped", true, ofDatabase, func(s *soak, r *rand.Rand) {
 		s.server.Stop(s.T)
 		s.rest(s.lasting(r, 0, 10*time.Second))
 		s.server.Start(s.T)
 	}},
-	{"network of a node stalled", true, func(s *soak, r *rand.Rand) {
+	{"network of a node stalled", true, ofDatabase, func(s *soak, r *rand.Rand) {
 		s.link.stall()
 		s.rest(s.lasting(r, 5*time.Second, 20*time.Second))
 		s.link.flow()
 	}},
-	{"network of a node down", false, func(s *soak, r *rand.Rand) {
+	{"network of a node down", false, ofDatabase, func(s *soak, r *rand.Rand) {
 		s.link.cut(true)
 		s.rest(s.lasting(r, 5*time.Second, 20*time.Second))
 		s.link.cut(false)
 	}},
-	{"a node paused", false, func(s *soak, r *rand.Rand) {
+	{"a node paused", false, ofNode, func(s *soak, r *rand.Rand) {
 		p := s.nodes[r.IntN(len(s.nodes))].process
 		d := &drill{lab: &lab{t: s.T}, at: s.place, ctx: s.ctx}
 		d.stopOutsideOfWorld(p)
 		s.rest(s.lasting(r, pause, 2*pause))
 		d.signal(p, syscall.SIGCONT)
 	}},
-	{"receiver slow", false, func(s *soak, r *rand.Rand) { s.receive(isSlow, s.lasting(r, 5*time.Second, 30*time.Second)) }},
-	{"receiver refuses", false, func(s *soak, r *rand.Rand) { s.receive(refuses, s.lasting(r, 5*time.Second, 30*time.Second)) }},
+	{"receiver slow", false, ofReceiver, func(s *soak, r *rand.Rand) { s.receive(isSlow, s.lasting(r, 5*time.Second, 30*time.Second)) }},
+	{"receiver refuses", false, ofReceiver, func(s *soak, r *rand.Rand) { s.receive(refuses, s.lasting(r, 5*time.Second, 30*time.Second)) }},
 }
 
 // lasting draws how long a fault lasts; the bounded form has the least.

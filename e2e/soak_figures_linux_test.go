@@ -305,9 +305,13 @@ func readSizes(path string) (list []sizes, err error) {
 	return list, err
 }
 
+// askMax bounds an answer of a node's socket; a profile of a busy machine takes its
+// time.
+const askMax = 30 * time.Second
+
 // ask asks a node at its socket.
 func ask(ctx context.Context, socket, path string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, askMax)
 	defer cancel()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)

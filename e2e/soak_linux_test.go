@@ -53,12 +53,13 @@ type soak struct {
 	dir      string
 	server   *pgtest.Server
 	link     *link
-	nodes    [2]*soakServer
+	nodes    []*soakServer // the second one is missing where the first is alone
 	partners *soakPartners
 	ctx      context.Context // done when the test is over
 	stopped  chan struct{}   // closed when no more payouts are to be begun
 
 	brief  bool // the bounded form
+	alone  bool // one node, on SQLite
 	total  time.Duration
 	leg    time.Duration // at most in this run; 0 is all that is left
 	every  time.Duration // from fault to fault, on average
@@ -179,32 +180,18 @@ func (s *soak) path(name string) string { return filepath.Join(s.dir, name) }
 // what was left in the middle.
 func (s *soak) open() {
 	s.restore()
-	settings := []string{"shared_buffers=1GB", "max_wal_size=2GB", "wal_compression=lz4"}
-	if s.brief {
-		settings = nil
-	}
-	s.server = pgtest.Kept(s.T, s.dir, settings...)
-	u, err := url.Parse(s.server.URL)
-	if err != nil {
-		s.Fatal(err)
-	}
-	u.Path = "/" + soakDatabase
-	s.place = place{data: s.path("payoutd"), db: u.String()}
 	first := s.State.Port == 0
-	if first {
-		s.server.Run(s, "CREATE DATABASE "+soakDatabase)
+	if s.alone {
+		s.place = place{data: s.path("payoutd")}
+	} else {
+		s.openDatabase(first)
 	}
-	run(s, "migrate", "--db", s.db)
-	if s.sweeps > 0 && exec.Command(payoutd, "archive", "--help").Run() != nil {
-		s.say("this payoutd does not archive")
-		s.sweeps = 0
-	}
-	s.link = newLink(s.T, s.db)
 
 	cut, cancel := context.WithCancel(s.ctx)
 	s.Cleanup(cancel)
 	p := newSoakPartners(openJournal(s.T, s.path("journal")), cut)
 	s.partners = p
+	var err error
 	if p.box, err = bench.Receive(fmt.Sprintf("127.0.0.1:%d", s.State.Port), p.take); err != nil {
 		s.Fatal(err)
 	}
@@ -217,9 +204,13 @@ func (s *soak) open() {
 		s.Fatal(err)
 	}
 	p.server = serverKey(s, s.data, serverP256)
-	for n := range s.nodes {
+	for n := range p.nodes {
+		if n > 0 && s.alone {
+			p.nodes[n] = p.nodes[0]
+			break
+		}
 		name := string(rune('a' + n))
-		s.nodes[n] = &soakServer{soakNode: newSoakNode(name), log: s.path("node-" + name + ".log")}
+		s.nodes = append(s.nodes, &soakServer{soakNode: newSoakNode(name), log: s.path("node-" + name + ".log")})
 		p.nodes[n] = s.nodes[n].soakNode
 		s.startNode(n)
 		go p.watch(s.ctx, p.nodes[n])
@@ -232,6 +223,31 @@ func (s *soak) open() {
 		s.say("%d payouts of the run before were brought to their end", resumed)
 	}
 	s.settle()
+}
+
+// openDatabase starts the server and brings the schema up, and makes the database
+// first where there is none.
+func (s *soak) openDatabase(first bool) {
+	settings := []string{"shared_buffers=1GB", "max_wal_size=2GB", "wal_compression=lz4"}
+	if s.brief {
+		settings = nil
+	}
+	s.server = pgtest.Kept(s.T, s.dir, settings...)
+	u, err := url.Parse(s.server.URL)
+	if err != nil {
+		s.Fatal(err)
+	}
+	u.Path = "/" + soakDatabase
+	s.place = place{data: s.path("payoutd"), db: u.String()}
+	if first {
+		s.server.Run(s, "CREATE DATABASE "+soakDatabase)
+	}
+	run(s, "migrate", "--db", s.db)
+	if s.sweeps > 0 && exec.Command(payoutd, "archive", "--help").Run() != nil {
+		s.say("this payoutd does not archive")
+		s.sweeps = 0
+	}
+	s.link = newLink(s.T, s.db)
 }
 
 // found makes the projects of a new soak.
@@ -352,7 +368,7 @@ func (s *soak) measure() {
 		defer s.mu.Unlock()
 		s.State.Maximum = float64(s.partners.completed.Load()-before) / time.Since(began).Seconds()
 	}()
-	s.partners.closed(ctx, soakClients)
+	s.partners.closed(func() bool { return ctx.Err() == nil }, soakClients)
 	if !until(s.ctx, time.Minute, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.State.Maximum > 0 }) {
 		s.Fatal("not one payout was complete in the closed loop")
 	}
@@ -488,13 +504,7 @@ func (s *soak) finish() {
 	s.tally(p.minute.Swap(new(minute)))
 	s.calmDown()
 	s.replay()
-	for n := range s.nodes {
-		s.mu.Lock()
-		s.wanted[n] = false
-		s.mu.Unlock()
-		s.nodes[n].process.stop(s)
-		s.listen(s.nodes[n].log)
-	}
+	s.endNodes()
 	known, ok := s.told()
 	if ok {
 		s.booked(known)
@@ -509,6 +519,16 @@ func (s *soak) finish() {
 		s.summarize(known)
 	}
 	s.server.Shutdown(s)
+}
+
+func (s *soak) endNodes() {
+	for n := range s.nodes {
+		s.mu.Lock()
+		s.wanted[n] = false
+		s.mu.Unlock()
+		s.nodes[n].process.stop(s)
+		s.listen(s.nodes[n].log)
+	}
 }
 
 // calmDown waits until the memory of the nodes is back.
@@ -702,7 +722,7 @@ type usage struct{ rss, heap, goroutines float64 }
 func (s *soak) usage(n int) usage {
 	u := usage{math.NaN(), math.NaN(), math.NaN()}
 	u.rss = memoryOf(s.nodes[n].process.cmd.Process.Pid, "VmRSS:")
-	socket := filepath.Join(s.data, fmt.Sprintf("payoutd-%d.sock", n+1)) // nodes take the first that is free
+	socket := s.socket(n)
 	if text, err := ask(s.ctx, socket, "/debug/pprof/goroutine?debug=1"); err == nil {
 		_, _ = fmt.Sscanf(text, "goroutine profile: total %f", &u.goroutines)
 	}
@@ -714,4 +734,12 @@ func (s *soak) usage(n int) usage {
 		}
 	}
 	return u
+}
+
+// socket is where a node listens for operators.
+func (s *soak) socket(n int) string {
+	if s.alone {
+		return filepath.Join(s.data, "payoutd.sock")
+	}
+	return filepath.Join(s.data, fmt.Sprintf("payoutd-%d.sock", n+1)) // nodes take the first that is free
 }

@@ -27,6 +27,7 @@ const (
 	soakFlights     = 100_000 // payouts under way, at most; no more are begun above that
 	soakTick        = 2 * time.Millisecond
 	soakIdle        = 30 * time.Second       // after which a connection is not used again
+	paidCard        = "2200000000001317"     // at once
 	providerTimeout = "provider_timeout"     // how a payout ends whose check takes longer than a minute
 	soakSlow        = time.Second            // a slow receiver takes for its answer
 	soakRepeatMin   = 250 * time.Millisecond // before a request that failed is made again
@@ -45,6 +46,7 @@ type soakPartners struct {
 	turn      atomic.Uint64
 	box       *bench.Receiver
 	reception atomic.Pointer[reception]
+	cards     []string        // that are paid, in turn
 	cut       context.Context // done when nothing is waited for any more
 	minute    atomic.Pointer[minute]
 	completed atomic.Int64 // payouts that have ended as they should
@@ -95,7 +97,7 @@ const (
 )
 
 func newSoakPartners(j *journal, cut context.Context) *soakPartners {
-	p := &soakPartners{journal: j, cut: cut, changed: make(chan struct{}), refusals: map[string]int{}, failures: map[string]int{}}
+	p := &soakPartners{journal: j, cards: []string{paidCard}, cut: cut, changed: make(chan struct{}), refusals: map[string]int{}, failures: map[string]int{}}
 	p.minute.Store(new(minute))
 	for i := range p.shards {
 		p.shards[i].flights = map[int64]*soakFlight{}
@@ -130,13 +132,13 @@ func (p *soakPartners) open(ctx context.Context, rate float64) {
 	}
 }
 
-// closed lets each of some clients make one payout after the other until ctx
-// ends.
-func (p *soakPartners) closed(ctx context.Context, clients int) {
+// closed lets each of some clients make one payout after the other as long as
+// there are to be more.
+func (p *soakPartners) closed(more func() bool, clients int) {
 	var all sync.WaitGroup
 	for range clients {
 		all.Go(func() {
-			for ctx.Err() == nil {
+			for more() {
 				p.minute.Load().begun.Add(1)
 				f := p.board(p.next(), make(chan struct{}))
 				p.pay(f, time.Now())
@@ -224,7 +226,7 @@ func (p *soakPartners) pay(f *soakFlight, intended time.Time) {
 		return
 	}
 	session := bench.Member(answer, "id")
-	if _, err := p.ask(f.n, "start/payout", startBody(f.n, session), time.Now()); err != nil {
+	if _, err := p.ask(f.n, "start/payout", p.startBody(f.n, session), time.Now()); err != nil {
 		p.refuse(f.n, err)
 		return
 	}
@@ -536,11 +538,11 @@ func createBody(n int64) []byte {
 	return fmt.Appendf(nil, `{"metadata":{"order":"PX-%d","note":"payout for the week, paid on time"}}`, n)
 }
 
-func startBody(n int64, session string) []byte {
-	return fmt.Appendf(nil, `{"session_id":"%s","payout_details":{"type":"card","card":{"type":"bank_card","bank_card":{"number":"2200000000001317"}}},`+
+func (p *soakPartners) startBody(n int64, session string) []byte {
+	return fmt.Appendf(nil, `{"session_id":"%s","payout_details":{"type":"card","card":{"type":"bank_card","bank_card":{"number":"%s"}}},`+
 		`"participant_details":{"recipient":{"full_name":"Ivan Ivanov","first_name":"Ivan","last_name":"Ivanov"}},`+
 		`"amount_details":{"amount":%d,"currency":"rub"},"customer":{"reference":"courier-%d","contacts":[{"email":"courier@example.org"}]}}`,
-		session, soakMinor(n), n)
+		session, p.cards[n%int64(len(p.cards))], soakMinor(n), n)
 }
 
 func confirmBody(session string) []byte { return fmt.Appendf(nil, `{"session_id":"%s"}`, session) }
