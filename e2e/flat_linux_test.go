@@ -24,8 +24,9 @@ const (
 	flatGap   = 2 * time.Second
 	// flatWarm rounds fill what is bounded, and are not judged.
 	flatWarm = 2
-	// flatMost is how many bytes a payout may leave, beside two standard errors.
-	flatMost = 1
+	// flatRoom is how many MiB more the other rounds may leave in all, beside two
+	// standard errors: maps and goroutines take their room in steps.
+	flatRoom = 8
 	// The bounded form makes flatBriefly payouts, and four times as many, which may
 	// leave flatFills bytes each: what is bounded fills up meanwhile.
 	flatBriefly = 1000
@@ -152,9 +153,10 @@ func (f *flat) judge() {
 		}
 	}
 	for n, node := range f.nodes {
-		if rise, err := fit(x, heaps[n]); !(rise-2*err <= flatMost) {
-			f.Errorf("node %s holds %.2f ± %.2f bytes more for each payout, want %d at most; go tool pprof -base has an earlier one of %s",
-				node.name, rise, err, flatMost, f.profiles)
+		rise, err := fit(x, heaps[n])
+		if more := (rise - 2*err) * (x[len(x)-1] - x[flatWarm]); more > flatRoom<<20 {
+			f.Errorf("node %s holds %.2f ± %.2f bytes more for each payout, %d MiB in all are allowed; compare the profiles in %s",
+				node.name, rise, err, flatRoom, f.profiles)
 		}
 	}
 }
