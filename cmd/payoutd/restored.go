@@ -12,7 +12,7 @@ import (
 type restoredCommand struct {
 	Declare restoredDeclareCommand `cmd:"" help:"Say that the database was restored to an earlier state, before any server starts on it."`
 	Show    restoredShowCommand    `cmd:"" help:"Show what is lost, what is proved of it, and which payments nobody knows."`
-	Rate    restoredRateCommand    `cmd:"" help:"Tell the rate of payouts that a rail made in the lost time and whose own is lost."`
+	Rate    restoredRateCommand    `cmd:"" help:"Tell the rate of a payout that a rail made in the lost time and whose own is lost."`
 	Release restoredReleaseCommand `cmd:"" help:"Let new payouts go, once statements of the rails tell of the whole lost time."`
 }
 
@@ -52,12 +52,13 @@ func (c *restoredShowCommand) Run(ctx context.Context, p *program, g *global) er
 type restoredRateCommand struct {
 	Project string `arg:"" help:"Project."`
 	Session string `arg:"" help:"Session, such as ps_1."`
-	Rate    string `arg:"" help:"Roubles for one unit, such as usd=81.25: what the partner was told, or what the rail has paid divided by the amount."`
+	Payout  string `arg:"" help:"Payout, such as po_1."`
+	Rate    string `arg:"" help:"Roubles for one unit, such as 81.25: what the partner was told, or what the rail has paid divided by the amount."`
 }
 
 func (c *restoredRateCommand) Run(ctx context.Context, p *program, g *global) error {
 	return p.withDesk(ctx, g, func(desk *admin.Client) error {
-		if err := desk.PriceRestored(ctx, admin.PriceRestoredRequest{Project: id.Project(c.Project), Session: c.Session, Rate: c.Rate}); err != nil {
+		if err := desk.PriceRestored(ctx, admin.PriceRestoredRequest{Project: id.Project(c.Project), Session: c.Session, Payout: c.Payout, Rate: c.Rate}); err != nil {
 			return err
 		}
 		p.printf("the books follow as soon as a server asks the rail again\n")

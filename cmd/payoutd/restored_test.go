@@ -108,7 +108,7 @@ func TestUndeclared(t *testing.T) {
 		{refuses, "operator remove", "anna"},
 		{refuses, "copy", "--from sqlite:" + db + " --to sqlite:" + filepath.Join(out, "copy.db")},
 		{refuses, "restored release", "--despite nothing"},
-		{refuses, "restored rate", "acme ps_1 usd=81.25"},
+		{refuses, "restored rate", "acme ps_1 po_1 81.25"},
 
 		{works, "migrate", ""},
 		{works, "project list", ""},
@@ -208,18 +208,17 @@ func TestBackupTellsWhatItLacks(t *testing.T) {
 	}
 }
 
-// What is told of a lost rate must name a session, a foreign currency and a price.
+// What is told of a lost rate must name a session, a payout and a price.
 func TestRestoredRate(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "d")
 	wantRun(t, exitDone, "is made", "project", "create", "acme", "--public-key", publicKeyFile(t), "--data", data)
-	for _, c := range []struct{ project, session, rate, says string }{
-		{"acme", "7", "usd=81.25", "session: "},
-		{"acme", "ps_1", "rub=1", "want one such as usd=81.25"},
-		{"acme", "ps_1", "usd", "not a price in roubles such as 81.25"},
-		{"acme", "ps_1", "usd=81,25", "not a price in roubles such as 81.25"},
-		{"acme", "ps_1", "usd=81.25", "no such session"},
-		{"other", "ps_1", "usd=81.25", "no project other"},
+	for _, c := range []struct{ project, session, payout, rate, says string }{
+		{"acme", "7", "po_1", "81.25", "session: "},
+		{"acme", "ps_1", "ps_1", "81.25", "payout: "},
+		{"acme", "ps_1", "po_1", "usd=81.25", "not a price in roubles such as 81.25"},
+		{"acme", "ps_1", "po_1", "81.25", "no such session"},
+		{"other", "ps_1", "po_1", "81.25", "no project other"},
 	} {
-		wantRun(t, exitFailure, c.says, "restored", "rate", c.project, c.session, c.rate, "--data", data)
+		wantRun(t, exitFailure, c.says, "restored", "rate", c.project, c.session, c.payout, c.rate, "--data", data)
 	}
 }

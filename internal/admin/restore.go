@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/payoutd/payoutd/internal/fault"
@@ -10,7 +9,6 @@ import (
 	"github.com/payoutd/payoutd/internal/payout"
 	"github.com/payoutd/payoutd/internal/rate"
 	"github.com/payoutd/payoutd/internal/store"
-	"github.com/payoutd/payoutd/money"
 )
 
 // Restore is a restore of the database as operators see it.
@@ -45,11 +43,12 @@ type ReleaseRestoreRequest struct {
 	Actor   string `json:"actor"`
 }
 
-// PriceRestoredRequest tells the rate of payouts that were made in the lost time.
+// PriceRestoredRequest tells the rate of a payout that was made in the lost time.
 type PriceRestoredRequest struct {
 	Project id.Project `json:"project"`
 	Session string     `json:"session"` // such as "ps_1"
-	Rate    string     `json:"rate"`    // such as "usd=81.25"
+	Payout  string     `json:"payout"`  // such as "po_1"
+	Rate    string     `json:"rate"`    // roubles for one unit, such as "81.25"
 	Actor   string     `json:"actor"`
 }
 
@@ -81,20 +80,18 @@ func (d *desk) priceRestored(ctx context.Context, in PriceRestoredRequest) (noth
 	if err != nil {
 		return nothing{}, fault.Wrap(fault.Invalid, err, "session: %v", err)
 	}
-	code, text, _ := strings.Cut(in.Rate, "=")
-	c, err := money.ParseCurrency(code)
-	if err != nil || c == money.RUB {
-		return nothing{}, fault.New(fault.Invalid, "rate: %q is no foreign currency; want one such as usd=81.25", code)
-	}
-	price, err := rate.ParsePrice(text)
+	p, err := id.ParsePayout(in.Payout)
 	if err != nil {
-		return nothing{}, fault.Wrap(fault.Invalid, err, "rate: %q is %v", text, err)
+		return nothing{}, fault.Wrap(fault.Invalid, err, "payout: %v", err)
 	}
-	k := store.SessionKey{Project: in.Project, Session: n}
-	if err := d.engine.PriceRestored(ctx, k, c, price, in.Actor); err != nil {
+	price, err := rate.ParsePrice(in.Rate)
+	if err != nil {
+		return nothing{}, fault.Wrap(fault.Invalid, err, "rate: %q is %v", in.Rate, err)
+	}
+	if err := d.engine.PriceRestored(ctx, store.SessionKey{Project: in.Project, Session: n}, p, price, in.Actor); err != nil {
 		return nothing{}, err
 	}
-	d.log.WarnContext(ctx, "rate told after a restore", "project", k.Project, "session", n, "currency", c, "rate", price, "actor", in.Actor)
+	d.log.WarnContext(ctx, "rate told after a restore", "project", in.Project, "payout", p, "rate", price, "actor", in.Actor)
 	return nothing{}, nil
 }
 
@@ -143,8 +140,8 @@ func (c *Client) ReleaseRestore(ctx context.Context, r ReleaseRestoreRequest) (R
 	return call[Restore](ctx, c, opReleaseRestore, r)
 }
 
-// PriceRestored tells the rate of payouts that were made in the lost time;
-// fault.WrongState if none of the session waits for one.
+// PriceRestored tells the rate of a payout that was made in the lost time;
+// fault.WrongState if it does not wait for one.
 func (c *Client) PriceRestored(ctx context.Context, r PriceRestoredRequest) error {
 	r.Actor = c.operator
 	_, err := call[nothing](ctx, c, opPriceRestored, r)

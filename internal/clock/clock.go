@@ -25,7 +25,8 @@ type Steady struct {
 
 	mu      sync.Mutex
 	seen    time.Time     // the machine's, when it was last read
-	now     time.Time     // what was shown then, in UTC, without a monotonic reading
+	wall    time.Time     // seen without its monotonic reading
+	now     time.Time     // what was shown then, in UTC
 	counted time.Duration // what slept was when it was last asked
 }
 
@@ -34,7 +35,7 @@ func New() *Steady { return newSteady(time.Now, slept) }
 
 func newSteady(machine func() time.Time, slept func() time.Duration) *Steady {
 	seen := machine()
-	return &Steady{machine: machine, slept: slept, seen: seen, now: seen.Round(0).UTC(), counted: slept()}
+	return &Steady{machine: machine, slept: slept, seen: seen, wall: seen.Round(0), now: seen.Round(0).UTC(), counted: slept()}
 }
 
 // Now is the present, in UTC.
@@ -55,14 +56,13 @@ func (s *Steady) read() (now time.Time, behind time.Duration) {
 	defer s.mu.Unlock()
 	seen := s.machine()
 	passed := seen.Sub(s.seen) // by the monotonic clock
-	s.seen, s.now = seen, s.now.Add(passed)
-	behind = seen.Round(0).Sub(s.now)
-	if behind > time.Second { // the monotonic clock stands still in a machine that sleeps
-		if slept := s.slept(); slept-s.counted > time.Second {
-			s.now = s.now.Add(slept - s.counted)
-			behind -= slept - s.counted
-			s.counted = slept
-		}
+	stepped := seen.Round(0).Sub(s.wall) - passed
+	s.seen, s.wall, s.now = seen, seen.Round(0), s.now.Add(passed)
+	behind = s.wall.Sub(s.now)
+	if stepped.Abs() > time.Second { // or it has slept, in which its monotonic clock stands still
+		slept := s.slept()
+		woke := max(min(slept-s.counted, behind), 0)
+		s.now, s.counted, behind = s.now.Add(woke), slept, behind-woke
 	}
 	follow := min(max(behind, -passed/slew), passed/slew)
 	s.now = s.now.Add(follow)

@@ -81,11 +81,14 @@ func TestSteadyFollowsSteps(t *testing.T) {
 
 // A machine that sleeps has not had its clock stepped: what is due is due.
 func TestSteadyMakesUpForSleep(t *testing.T) {
+	sleep := func(m *machine, d time.Duration) {
+		m.slept += d
+		m.step(d)
+	}
 	m := newMachine()
 	m.pass(time.Hour)
 	for range 2 {
-		m.slept += 8 * time.Hour
-		m.step(8 * time.Hour)
+		sleep(m, 8*time.Hour)
 		if now := m.pass(time.Minute); !now.Equal(m.wall) || m.steady.Behind() != 0 {
 			t.Fatalf("shows %s, the machine %s", now, m.wall)
 		}
@@ -95,8 +98,23 @@ func TestSteadyMakesUpForSleep(t *testing.T) {
 	if now := m.pass(0); !now.Equal(before) {
 		t.Errorf("a step after it moves it to %s", now)
 	}
-	m.step(-2 * time.Hour) // set back in its sleep
+
+	m = newMachine()
+	m.step(-30 * time.Minute) // it had been fast, and was set right
+	sleep(m, 10*time.Minute)
+	for range 1000 {
+		m.pass(time.Minute)
+	}
+	before = m.steady.Now()
+	m.step(2 * time.Second)
+	if now := m.pass(0); !now.Equal(before) {
+		t.Errorf("hours later, a step by seconds moves it by %s", now.Sub(before))
+	}
+
+	m = newMachine()
 	m.slept += time.Hour
+	m.step(-time.Hour) // set back in its sleep
+	before = m.steady.Now()
 	if now := m.pass(time.Hour); now.Before(before.Add(time.Hour - time.Hour/slew)) {
 		t.Errorf("went from %s back to %s", before, now)
 	}

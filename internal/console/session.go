@@ -69,8 +69,10 @@ func (s *Server) session(w http.ResponseWriter, r *http.Request, v *visit) error
 	if out.Events, err = s.events(ctx, k); err != nil {
 		return err
 	}
-	if len(out.Events) < min(out.Session.Events, eventsMax) { // it was archived just now
-		return s.gone(ctx, k, fault.New(fault.NotFound, "no such session"))
+	if len(out.Events) < min(out.Session.Events, eventsMax) {
+		if err := s.gone(ctx, k, nil); err != nil { // it was archived just now
+			return err
+		}
 	}
 	if out.Entries, out.Partial, err = s.entries(ctx, out.Session); err != nil {
 		return err
@@ -83,10 +85,10 @@ func (s *Server) session(w http.ResponseWriter, r *http.Request, v *visit) error
 	return s.show(w, http.StatusOK, "session", v, out)
 }
 
-// gone is the error of a page about a session that is not there: err, or that it
-// is archived, and where.
+// gone is the error of a page about a session that is not whole there, or not at
+// all: err, or that it is archived, and where.
 func (s *Server) gone(ctx context.Context, k store.SessionKey, err error) error {
-	if fault.CodeOf(err) != fault.NotFound {
+	if err != nil && fault.CodeOf(err) != fault.NotFound {
 		return err
 	}
 	a, lookUp := s.store.Archived(ctx, k)

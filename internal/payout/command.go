@@ -289,7 +289,7 @@ func (c *checked) decide(t *tx) (Answer, error) {
 	if err != nil || c.gone(t, p) {
 		return Answer{}, err
 	}
-	if c.quote != nil {
+	if p.Foreign() { // without a quote, it is refused: none that was told before stays
 		p.Quote, p.Fee = c.quote, c.fee
 	}
 	if p.Details.Source != "" && c.refused == "" {

@@ -287,9 +287,9 @@ func (c Call) key(s id.Session) store.SessionKey {
 }
 
 // Refuse answers a request that can't be carried out: with why, unless it was
-// carried out before and its key tells.
+// carried out before and its key tells, or may have been in a time that is lost.
 func (e *Engine) Refuse(ctx context.Context, c Call, why error) (Answer, error) {
-	return e.serve(ctx, &request{Call: c, refused: why})
+	return e.serve(ctx, &request{Call: c, makes: true, refused: why})
 }
 
 // Create makes an empty or pre-filled session.

@@ -15,11 +15,9 @@ import (
 
 	"github.com/payoutd/payoutd/internal/fault"
 	"github.com/payoutd/payoutd/internal/id"
-	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/rate"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
-	"github.com/payoutd/payoutd/money"
 	"github.com/payoutd/payoutd/rail"
 )
 
@@ -405,51 +403,38 @@ func (e *Engine) ReleaseRestore(ctx context.Context, actor, despite string) (Res
 	return report, nil
 }
 
-// PriceRestored tells at what rate the payouts of a session in a foreign currency
-// were exchanged in the lost time, so that the books can follow the rail that
-// made them. fault.WrongState if none of them waits for its rate.
-func (e *Engine) PriceRestored(ctx context.Context, k store.SessionKey, c money.Currency, p rate.Price, actor string) error {
+// PriceRestored tells at what rate a payout in foreign currency was exchanged in
+// the lost time, so that the books can follow the rail that made it.
+// fault.WrongState if it does not wait for that: its check prices it itself.
+func (e *Engine) PriceRestored(ctx context.Context, k store.SessionKey, of id.Payout, p rate.Price, actor string) error {
 	project, ok := e.Caller(k.Project)
 	if !ok {
 		return fault.New(fault.NotFound, "no project %s", k.Project)
 	}
-	act := e.act(k.Project, actor, "restore_rate", k.Session.String(), fmt.Sprintf("%s at %s", c.Lower(), p))
-	_, err := e.do(ctx, &priced{project: project.Project, session: k, currency: c, price: p, act: act})
-	return err
+	with := errand{project.Project, store.Task{TaskKey: store.TaskKey{SessionKey: k, Payout: of, Kind: store.TaskCheck}}}
+	return e.report(ctx, &priced{errand: with, price: p, act: e.act(k.Project, actor, "restore_rate", of.String(), p.String())})
 }
 
-// priced brings the rate of payouts whose own is lost.
+// priced brings the rate of a payout whose own is lost.
 type priced struct {
-	project  *partner.Project
-	session  store.SessionKey
-	currency money.Currency
-	price    rate.Price
-	act      store.Act
+	errand
+	price rate.Price
+	act   store.Act
 }
-
-func (c *priced) reads(names *store.Reads) { names.Sessions = append(names.Sessions, c.session) }
 
 func (c *priced) decide(t *tx) (Answer, error) {
-	s, err := t.session(c.session)
+	s, p, err := c.payout(t, false)
 	if err != nil {
 		return Answer{}, err
 	}
-	n, r := 0, t.restores.now.Load()
-	for i := range s.Payouts {
-		p := &s.Payouts[i]
-		if r == nil || int64(p.ID) >= r.Number || p.State != session.Checking || !p.Foreign() || p.Details.Amount.Currency != c.currency {
-			continue
-		}
-		var code fault.Code
-		if p.Quote, p.Fee, code = quoteAt(c.project, p, rate.Rate{Price: c.price, Source: c.act.Actor, At: t.now}, t.now); code != "" {
-			return Answer{}, fault.New(fault.Invalid, "rate: payout %s at %s: %s", p.ID, c.price, fault.Lookup(code).Text)
-		}
-		t.reschedule(s, p, workOf(p), 0, t.now)
-		n++
+	if r := t.restores.now.Load(); r == nil || int64(p.ID) >= r.Number || p.State != session.Checking || !p.Foreign() {
+		return Answer{}, fault.New(fault.WrongState, "payout %s is none in foreign currency that was restored before its rate was known", p.ID)
 	}
-	if n == 0 {
-		return Answer{}, fault.New(fault.WrongState, "session %s has no payout in %s that was restored before its rate was known", s.ID, c.currency)
+	var code fault.Code
+	if p.Quote, p.Fee, code = quoteAt(c.project, p, rate.Rate{Price: c.price, Source: agreement, At: t.now}, t.now); code != "" {
+		return Answer{}, fault.New(fault.Invalid, "rate: at %s: %s", c.price, fault.Lookup(code).Text)
 	}
+	t.reschedule(s, p, workOf(p), 0, t.now)
 	t.own.Acts = append(t.own.Acts, c.act)
 	t.put(s)
 	return Answer{}, nil
@@ -713,15 +698,26 @@ func (n *notice) decide(t *tx) (Answer, error) {
 	return Answer{}, nil
 }
 
-// bring reports what a rail says of a payout, with the recipient that its lost
-// check had found, but for what the rail knows of the bank.
+// bring reports what a rail says of a payout, with what its lost check must have
+// found: the recipient, but for what the rail knows of the bank, and that the
+// income may have a receipt.
 func (w *taskWorker) bring(ctx context.Context, r *recalled, p *session.Payout) error {
 	if p.Details.Source != "" && p.Transfer == nil {
-		asks, err := w.order(ctx, p)
-		if err != nil {
+		r.to.Name = p.Details.Recipient
+		switch asks, err := w.order(ctx, p); {
+		case err == nil:
+			r.to = party(&asks, p.Details.Instrument, rail.Bank{})
+		case token(p.Details.Instrument).Token == 0:
+			return err
+		default:
+			w.log.Warn("the token that a payout was sent by is gone; its books show the name alone", "payout", p.ID, "error", err)
+		}
+	}
+	if workOf(p) == store.TaskClear {
+		year := p.Receipt.Reserved
+		if err := w.report(ctx, &recount{want: reservation(r.task.SessionKey, p, year, store.ReservationHeld), before: year}); err != nil {
 			return err
 		}
-		r.to = party(&asks, p.Details.Instrument, rail.Bank{})
 	}
 	return w.report(ctx, r)
 }
@@ -782,7 +778,7 @@ func (r *recalled) follow(t *tx, s *session.Session) error {
 			if p.Transfer, err = t.transfer(s, p, r.to); err != nil {
 				return err
 			}
-		case workOf(p) == store.TaskClear: // it was sent, so its recipient may have a receipt
+		case workOf(p) == store.TaskClear: // bring has reserved the income
 			t.finish(s, p, store.TaskClear)
 			p.Receipt.Cleared = true
 		}

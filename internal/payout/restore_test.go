@@ -20,6 +20,7 @@ import (
 	"github.com/payoutd/payoutd/money"
 	"github.com/payoutd/payoutd/rail"
 	"github.com/payoutd/payoutd/rail/statement"
+	"github.com/payoutd/payoutd/tax"
 )
 
 // lostRail is what a rail has done in a time that the database does not know.
@@ -317,35 +318,82 @@ func TestRestoreIsToldTheRate(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := l.init(dollars(100))
-	tell := func(s id.Session, c money.Currency, p rate.Price) error {
-		return l.engine.PriceRestored(t.Context(), l.key(s), c, p, "olga")
+	of := l.session(s).Payouts[0].ID
+	tell := func(s id.Session, of id.Payout, p rate.Price) error {
+		return l.engine.PriceRestored(t.Context(), l.key(s), of, p, "olga")
 	}
 	const price = 90 * 100_000_000
-	l.wantCode(tell(s, money.USD, price), fault.WrongState) // nothing was restored
+	l.wantCode(tell(s, of, price), fault.WrongState) // nothing was restored
 	l.declare()
 	lost.set(rail.Succeeded, l.reference(s, 0))
 	l.start()
 	l.advance(time.Minute)
 	l.held()
 	l.eventually("people are called", func() bool { return l.alarmed("restored_unbooked") == 1 })
-	l.wantCode(tell(s, money.EUR, price), fault.WrongState)
-	l.wantCode(tell(s+1, money.USD, price), fault.NotFound)
-	l.wantCode(tell(s, money.USD, 1), fault.Invalid) // less than a kopeck
+	l.wantCode(tell(s+1, of, price), fault.NotFound)
+	l.wantCode(tell(s, of, 1), fault.Invalid) // less than a kopeck
 	if p := l.session(s).Payouts[0]; p.State != session.Checking || p.Quote != nil {
 		t.Errorf("before anybody has told, it is %s with %+v", p.State, p.Quote)
 	}
-	if err := tell(s, money.USD, price); err != nil {
+	if err := tell(s, of, price); err != nil {
 		t.Fatal(err)
 	}
-	if p := l.until(s, session.Paid).Payouts[0]; p.Amount().Minor != 90_00 || p.Fee != 50 || p.Quote.Rate.Source != "olga" {
+	if p := l.until(s, session.Paid).Payouts[0]; p.Amount().Minor != 90_00 || p.Fee != 50 || p.Quote.Rate.Source != agreement {
 		t.Errorf("it is paid with %+v and the fee %d", p.Quote, p.Fee)
 	}
 	if left := l.available(); left != 1000_00-90_50 || l.sentAll() != 0 {
 		t.Errorf("%d are left, and %d payments were sent", left, l.sentAll())
 	}
-	l.wantCode(tell(s, money.USD, price), fault.WrongState)
-	if acts, err := l.engine.Audit(t.Context(), 1); err != nil || len(acts) != 1 || acts[0].What != "restore_rate" || acts[0].Actor != "olga" {
+	l.wantCode(tell(s, of, price), fault.WrongState)
+	if acts, err := l.engine.Audit(t.Context(), 1); err != nil || len(acts) != 1 || acts[0].What != "restore_rate" || acts[0].Actor != "olga" || acts[0].Subject != of.String() {
 		t.Errorf("the audit has %+v, %v", acts, err)
+	}
+	l.clean()
+}
+
+// A rate that was told of a payout that no rail has made goes with its check.
+func TestRestoreKeepsNoRateOfWhatWasNotMade(t *testing.T) {
+	l, _ := restoreLab(t)
+	if err := l.engine.UpdateProject(t.Context(), l.project, func(p *partner.Project) error {
+		p.Rates = map[money.Currency]rate.Terms{money.USD: {Agreed: 8_125_000_000}}
+		p.Fees = map[instrument.Kind]partner.Fee{instrument.KindCard: {Fixed: 50}}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s := l.init(dollars(100))
+	l.declare()
+	if err := l.engine.PriceRestored(t.Context(), l.key(s), l.session(s).Payouts[0].ID, 90*100_000_000, "olga"); err != nil {
+		t.Fatal(err)
+	}
+	l.clock.advance(24 * time.Hour) // past the deadline of its check
+	l.start()
+	if p := l.until(s, session.Failed).Payouts[0]; p.Quote != nil || p.Fee != 0 || p.Failure.Code != fault.ProviderTimeout {
+		t.Errorf("it has failed with %+v, the quote %+v and the fee %d", p.Failure, p.Quote, p.Fee)
+	}
+	l.clean()
+}
+
+// Income that was paid in the lost time is reserved before the books follow: it
+// counts towards the year's limit from then on.
+func TestRestoreReservesIncome(t *testing.T) {
+	l, lost := restoreLab(t)
+	l.deposit("9000000.00")
+	most := tax.IncomeMax.Minor - 100_00
+	s := l.initFiscal(innLinked, most)
+	l.declare()
+	lost.set(rail.Accepted, l.reference(s, 0))
+	l.start()
+	l.advance(time.Minute)
+	l.held()
+	l.until(s, session.Sent)
+	l.clean()
+	if _, err := l.engine.ReleaseRestore(t.Context(), "olga", "tested"); err != nil {
+		t.Fatal(err)
+	}
+	next := l.initFiscal(innLinked, most)
+	if p := l.until(next, session.Failed).Payouts[0]; p.Failure.Code != fault.Code(tax.LimitExceeded) {
+		t.Errorf("the next one fails with %+v, want %s", p.Failure, tax.LimitExceeded)
 	}
 	l.clean()
 }
@@ -447,6 +495,10 @@ func TestRestoreHoldsNewPayouts(t *testing.T) {
 		},
 		"init": func() error {
 			_, err := l.engine.Init(t.Context(), c, l.parse(wire.OpInit, cardBody(1_00)))
+			return err
+		},
+		"init that would be refused": func() error {
+			_, err := l.engine.Refuse(t.Context(), c, fault.New(fault.Invalid, "by a check of today"))
 			return err
 		},
 		"multi": func() error {
