@@ -127,7 +127,7 @@ func (c *charge) ofArchived(name string, a payout.Answer, err error) {
 	switch {
 	case err == nil && !a.Replayed:
 		c.breaks("archive", "%s is archived, and %s was done: %s", c.label, name, a.Body)
-	case fault.CodeOf(err) == fault.NotFound, fault.CodeOf(err) == fault.Invalid && c.stands():
+	case fault.CodeOf(err) == fault.NotFound, fault.CodeOf(err) == fault.Invalid && c.stands() && !c.world.jumped:
 		c.breaks("archive", "%s is archived, and %s is answered: %v", c.label, name, err)
 	}
 }

@@ -59,6 +59,7 @@ var seedsKept = map[uint64]struct {
 	2934: {all, "a rail admits that it has paid what was archived as failed, and its statement leaves that out"},
 	3085: {all, "a node crashes in a call that it had left under way when it stopped, and the history does not end"},
 	3613: {all, "a token that was asked for twice comes late, and a request by the first is repeated with it"},
+	4141: {all, "a token ends by a clock that has jumped, and its archived session is started again"},
 	124:  {plain, "two nodes make the first attempt of a webhook, and the later one is written down first"},
 	185:  {plain, "a node is told to stop before it has come up"},
 	193:  {plain, "a repeated request overtakes the one that it repeats"},
