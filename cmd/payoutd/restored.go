@@ -107,7 +107,7 @@ func (p *program) showRestore(r *admin.Restore) error {
 		}
 	}
 	if len(r.Rails) == 0 {
-		p.printf("which rails are connected is known beside the running server\n")
+		p.printf("no rail is connected here: a server that has them knows whose statements are needed\n")
 	}
 	for _, of := range r.Rails {
 		what := "its statements tell of the whole lost time"

@@ -25,7 +25,9 @@ type webhookListCommand struct {
 }
 
 func (c *webhookListCommand) Run(ctx context.Context, p *program, g *global) error {
+	none := "no such events"
 	if len(c.Status) == 0 && c.Session == "" {
+		none = "nothing is pending or given up; for what was delivered: --status delivered"
 		c.Status = []webhook.Status{webhook.Pending, webhook.GivenUp}
 	}
 	return p.withProject(ctx, g, c.Project, func(desk *admin.Client, name id.Project) error {
@@ -38,7 +40,7 @@ func (c *webhookListCommand) Run(ctx context.Context, p *program, g *global) err
 		case c.JSON:
 			return p.printJSON(events)
 		case len(events) == 0:
-			p.printf("no such events\n")
+			p.printf("%s\n", none)
 			return nil
 		}
 		if err := p.table(func(row func(...any)) {

@@ -234,7 +234,7 @@ func (r *Restore) Undeclared(database, declare string) error {
 	if r.Seen != 0 {
 		what = fmt.Sprintf("%s went back: it ends at %s, and lacks what servers had committed up to %s", database, when(r.Last), when(r.Seen))
 	}
-	return fault.New(fault.WrongState, "%s; payments may have been made since that it does not know of. Stop all servers, and declare the restore: %s", what, declare)
+	return fault.New(fault.WrongState, "%s; it may lack payments that were made since. Stop all servers, and declare the restore: %s", what, declare)
 }
 
 // refuses is why a partner's request can't be carried out now: nil if it can.
@@ -309,7 +309,7 @@ func (e *Engine) DeclareRestore(ctx context.Context, at, until time.Time, actor 
 	case !until.IsZero() && r.To.After(now):
 		return r, fault.New(fault.Invalid, "until: it is still to come")
 	case r.To.Before(ends):
-		return r, fault.New(fault.Invalid, "until: the database knows of later things, up to %s", ends.Format(time.RFC3339Nano))
+		return r, fault.New(fault.Invalid, "until: lies before the last thing in the database, at %s", ends.Format(time.RFC3339Nano))
 	case r.Seen != 0 && r.To.Before(seen):
 		return r, fault.New(fault.Invalid, "until: a server was at work later, at %s", seen.Format(time.RFC3339))
 	}
@@ -442,6 +442,7 @@ func (c *priced) decide(t *tx) (Answer, error) {
 
 // lacks says what is not proved of the lost time; "" if all is.
 func (r *RestoreReport) lacks() string {
+	const despite = `; to release without that proof: --despite "who agreed to what"`
 	var open []string
 	for _, of := range r.Rails {
 		if !of.Covered {
@@ -450,13 +451,13 @@ func (r *RestoreReport) lacks() string {
 	}
 	switch {
 	case len(r.Rails) == 0:
-		return "no rail is connected here, so nobody knows whose statements are needed: do this beside the running server"
+		return "no rail is connected here, so nobody knows whose statements are needed: do this beside a server that has them" + despite
 	case len(open) > 0:
-		return fmt.Sprintf("statements of %s do not tell of the whole lost time yet, from %s to %s", strings.Join(open, ", "),
+		return fmt.Sprintf("statements of %s do not tell of the whole lost time yet, from %s to %s"+despite, strings.Join(open, ", "),
 			r.From.Format(time.RFC3339), r.To.Format(time.RFC3339))
 	case len(r.Unknown) > 0:
 		return fmt.Sprintf("rails have made payments in the lost time that are not known here, %d of them: "+
-			"settle with the partners that they do not ask for them again", len(r.Unknown))
+			"settle with the partners that they do not ask for them again"+despite, len(r.Unknown))
 	}
 	return ""
 }
