@@ -708,7 +708,7 @@ func (w *taskWorker) bring(ctx context.Context, r *recalled, p *session.Payout) 
 		switch asks, err := w.order(ctx, p); {
 		case err == nil:
 			r.to = party(&asks, p.Details.Instrument, rail.Bank{})
-		case token(p.Details.Instrument).Token == 0:
+		case token(p.Details.Instrument).Token == 0, ctx.Err() != nil, fault.CodeOf(err) == fault.Busy:
 			return err
 		default:
 			w.log.Warn("the token that a payout was sent by is gone; its books show the name alone", "payout", p.ID, "error", err)
