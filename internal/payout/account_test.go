@@ -15,8 +15,6 @@ import (
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
-	"github.com/payoutd/payoutd/internal/store/postgres"
-	"github.com/payoutd/payoutd/internal/store/postgres/pgtest"
 	"github.com/payoutd/payoutd/internal/wire"
 	"github.com/payoutd/payoutd/money"
 	"github.com/payoutd/payoutd/rail"
@@ -405,47 +403,37 @@ func (b *between) Account(ctx context.Context, k store.AccountKey) (*store.Accou
 // Of two projects that are given one account at once, on one node or on two, one
 // gets it; the other is told the same as one that comes later.
 func TestOneAccountIsOneProjects(t *testing.T) {
-	for _, engine := range []string{"SQLite", "PostgreSQL"} {
-		t.Run(engine, func(t *testing.T) {
-			var open func() (store.Store, error)
-			if engine == "PostgreSQL" {
-				url := pgtest.URL(t)
-				if err := postgres.Migrate(t.Context(), url, nil); err != nil {
-					t.Fatal(err)
-				}
-				open = func() (store.Store, error) { return postgres.Open(context.Background(), url, nil) }
+	onEngines(t, func(t *testing.T, open func() (store.Store, error)) {
+		l := newLabOn(t, open)
+		if err := l.engine.CreateProject(t.Context(), partner.Project{ID: "birch"}); err != nil {
+			t.Fatal(err)
+		}
+		other := l
+		if open != nil { // another node
+			node := *l
+			other = &node
+			other.open()
+			t.Cleanup(other.close)
+		}
+		looked := &between{Store: l.engine.store}
+		l.engine.store = looked
+		a := OwnAccount{settlement, owner(instrument.RKO)}
+		looked.run = func() {
+			if _, err := other.engine.AddAccount(t.Context(), "birch", a); err != nil {
+				t.Errorf("the first to write: %v", err)
 			}
-			l := newLabOn(t, open)
-			if err := l.engine.CreateProject(t.Context(), partner.Project{ID: "birch"}); err != nil {
-				t.Fatal(err)
-			}
-			other := l
-			if engine == "PostgreSQL" {
-				node := *l
-				other = &node
-				other.open()
-				t.Cleanup(other.close)
-			}
-			looked := &between{Store: l.engine.store}
-			l.engine.store = looked
-			a := OwnAccount{settlement, owner(instrument.RKO)}
-			looked.run = func() {
-				if _, err := other.engine.AddAccount(t.Context(), "birch", a); err != nil {
-					t.Errorf("the first to write: %v", err)
-				}
-			}
-			_, atOnce := l.engine.AddAccount(t.Context(), "acme", a)
-			_, later := l.engine.AddAccount(t.Context(), "acme", a)
-			if fault.CodeOf(atOnce) != fault.Invalid || atOnce.Error() != later.Error() {
-				t.Errorf("at once: %v, later: %v; want one refusal, %s", atOnce, later, fault.Invalid)
-			}
-			if again, err := l.engine.AddAccount(t.Context(), "birch", a); err != nil || !again {
-				t.Errorf("added again by whose it is: %t, %v", again, err)
-			}
-			if list, err := l.store.Accounts(t.Context(), "acme"); err != nil || len(list) != 0 {
-				t.Errorf("the other has %v, %v", list, err)
-			}
-			l.clean()
-		})
-	}
+		}
+		_, atOnce := l.engine.AddAccount(t.Context(), "acme", a)
+		_, later := l.engine.AddAccount(t.Context(), "acme", a)
+		if fault.CodeOf(atOnce) != fault.Invalid || atOnce.Error() != later.Error() {
+			t.Errorf("at once: %v, later: %v; want one refusal, %s", atOnce, later, fault.Invalid)
+		}
+		if again, err := l.engine.AddAccount(t.Context(), "birch", a); err != nil || !again {
+			t.Errorf("added again by whose it is: %t, %v", again, err)
+		}
+		if list, err := l.store.Accounts(t.Context(), "acme"); err != nil || len(list) != 0 {
+			t.Errorf("the other has %v, %v", list, err)
+		}
+		l.clean()
+	})
 }

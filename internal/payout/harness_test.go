@@ -18,6 +18,8 @@ import (
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
+	"github.com/payoutd/payoutd/internal/store/postgres"
+	"github.com/payoutd/payoutd/internal/store/postgres/pgtest"
 	"github.com/payoutd/payoutd/internal/store/sqlite"
 	"github.com/payoutd/payoutd/internal/vault"
 	"github.com/payoutd/payoutd/internal/webhook"
@@ -178,7 +180,20 @@ func newLab(t *testing.T, change ...func(*partner.Project)) *lab {
 	return newLabOn(t, nil, change...)
 }
 
-// newLabOn is newLab on a database that open opens.
+// onEngines runs a test on each engine of the store: open is for newLabOn.
+func onEngines(t *testing.T, run func(t *testing.T, open func() (store.Store, error))) {
+	t.Helper()
+	t.Run("SQLite", func(t *testing.T) { run(t, nil) })
+	t.Run("PostgreSQL", func(t *testing.T) {
+		url := pgtest.URL(t)
+		if err := postgres.Migrate(t.Context(), url, nil); err != nil {
+			t.Fatal(err)
+		}
+		run(t, func() (store.Store, error) { return postgres.Open(context.Background(), url, nil) })
+	})
+}
+
+// newLabOn is newLab on a database that open opens; nil is a new file.
 func newLabOn(t *testing.T, open func() (store.Store, error), change ...func(*partner.Project)) *lab {
 	t.Helper()
 	server, err := keyOnce()

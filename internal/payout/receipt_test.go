@@ -17,8 +17,6 @@ import (
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
-	"github.com/payoutd/payoutd/internal/store/postgres"
-	"github.com/payoutd/payoutd/internal/store/postgres/pgtest"
 	"github.com/payoutd/payoutd/internal/wire"
 	"github.com/payoutd/payoutd/money"
 	"github.com/payoutd/payoutd/rail"
@@ -1089,19 +1087,9 @@ func TestCompareDaily(t *testing.T) {
 // The limit of one person is shared by all projects and nodes, and is hit to the
 // kopeck.
 func TestLimitIsHitExactly(t *testing.T) {
-	for _, engine := range []string{"SQLite", "PostgreSQL"} {
-		t.Run(engine, func(t *testing.T) {
-			var open func() (store.Store, error)
-			if engine == "PostgreSQL" {
-				url := pgtest.URL(t)
-				if err := postgres.Migrate(t.Context(), url, nil); err != nil {
-					t.Fatal(err)
-				}
-				open = func() (store.Store, error) { return postgres.Open(t.Context(), url, nil) }
-			}
-			limitIsHitExactly(t, newLabOn(t, open, func(p *partner.Project) { p.SingleRequest, p.Webhook, p.Credit = true, "", 1<<40 }))
-		})
-	}
+	onEngines(t, func(t *testing.T, open func() (store.Store, error)) {
+		limitIsHitExactly(t, newLabOn(t, open, func(p *partner.Project) { p.SingleRequest, p.Webhook, p.Credit = true, "", 1<<40 }))
+	})
 }
 
 func limitIsHitExactly(t *testing.T, l *lab) {

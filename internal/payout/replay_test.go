@@ -2,7 +2,6 @@ package payout
 
 import (
 	"bytes"
-	"context"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -13,8 +12,6 @@ import (
 	"github.com/payoutd/payoutd/internal/partner"
 	"github.com/payoutd/payoutd/internal/session"
 	"github.com/payoutd/payoutd/internal/store"
-	"github.com/payoutd/payoutd/internal/store/postgres"
-	"github.com/payoutd/payoutd/internal/store/postgres/pgtest"
 	"github.com/payoutd/payoutd/internal/webhook"
 )
 
@@ -192,21 +189,11 @@ func TestReplayGivenUp(t *testing.T) {
 // them at once where the receiver is well; one that fails again holds the later
 // ones back for five minutes only.
 func TestReplayKeepsTheOrder(t *testing.T) {
-	for _, engine := range []string{"SQLite", "PostgreSQL"} {
-		t.Run(engine, func(t *testing.T) {
-			for _, receiver := range []string{"well", "stubborn"} {
-				t.Run(receiver, func(t *testing.T) {
-					var open func() (store.Store, error)
-					if engine == "PostgreSQL" {
-						url := pgtest.URL(t)
-						if err := postgres.Migrate(t.Context(), url, nil); err != nil {
-							t.Fatal(err)
-						}
-						open = func() (store.Store, error) { return postgres.Open(context.Background(), url, nil) }
-					}
-					replayKeepsTheOrder(t, open, receiver == "stubborn")
-				})
-			}
+	for _, receiver := range []string{"well", "stubborn"} {
+		t.Run(receiver, func(t *testing.T) {
+			onEngines(t, func(t *testing.T, open func() (store.Store, error)) {
+				replayKeepsTheOrder(t, open, receiver == "stubborn")
+			})
 		})
 	}
 }

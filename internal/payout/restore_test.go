@@ -47,8 +47,8 @@ func (r *lostRail) set(says rail.Status, references ...string) {
 }
 
 // restoreLab is a lab whose rails remember a time that is lost.
-func restoreLab(t *testing.T) (*lab, *lostRail) {
-	l, lost := newLab(t), &lostRail{says: map[string]rail.Status{}}
+func restoreLab(t *testing.T, change ...func(*partner.Project)) (*lab, *lostRail) {
+	l, lost := newLab(t, change...), &lostRail{says: map[string]rail.Status{}}
 	for _, r := range l.rails {
 		r.query = lost.query
 	}
@@ -306,17 +306,16 @@ func TestRestoreFollowsALostCheck(t *testing.T) {
 	l.clean()
 }
 
+// agreed has a rate of the dollar that was agreed upon, and a fee.
+func agreed(p *partner.Project) {
+	p.Rates = map[money.Currency]rate.Terms{money.USD: {Agreed: 8_125_000_000}}
+	p.Fees = map[instrument.Kind]partner.Fee{instrument.KindCard: {Fixed: 50}}
+}
+
 // A rate that is lost is told by people, who know it from the partner or from the
 // rail's statement.
 func TestRestoreIsToldTheRate(t *testing.T) {
-	l, lost := restoreLab(t)
-	if err := l.engine.UpdateProject(t.Context(), l.project, func(p *partner.Project) error {
-		p.Rates = map[money.Currency]rate.Terms{money.USD: {Agreed: 8_125_000_000}}
-		p.Fees = map[instrument.Kind]partner.Fee{instrument.KindCard: {Fixed: 50}}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
+	l, lost := restoreLab(t, agreed)
 	s := l.init(dollars(100))
 	of := l.session(s).Payouts[0].ID
 	tell := func(s id.Session, of id.Payout, p rate.Price) error {
@@ -353,14 +352,7 @@ func TestRestoreIsToldTheRate(t *testing.T) {
 
 // A rate that was told of a payout that no rail has made goes with its check.
 func TestRestoreKeepsNoRateOfWhatWasNotMade(t *testing.T) {
-	l, _ := restoreLab(t)
-	if err := l.engine.UpdateProject(t.Context(), l.project, func(p *partner.Project) error {
-		p.Rates = map[money.Currency]rate.Terms{money.USD: {Agreed: 8_125_000_000}}
-		p.Fees = map[instrument.Kind]partner.Fee{instrument.KindCard: {Fixed: 50}}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
+	l, _ := restoreLab(t, agreed)
 	s := l.init(dollars(100))
 	l.declare()
 	if err := l.engine.PriceRestored(t.Context(), l.key(s), l.session(s).Payouts[0].ID, 90*100_000_000, "olga"); err != nil {

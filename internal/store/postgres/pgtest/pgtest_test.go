@@ -12,9 +12,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -54,28 +52,6 @@ func TestDatabasesAreNewAndDropped(t *testing.T) {
 	})
 	if _, err := connect(t, first); err == nil {
 		t.Error("the database is still there when its test has ended")
-	}
-}
-
-// TestPortIsHeld has a server come and go at a port, which others can't have
-// meanwhile.
-func TestPortIsHeld(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("only Linux lets a server bind to a port that is held")
-	}
-	port := pgtest.Port(t)
-	for range 2 {
-		stranger := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}}
-		if conn, err := stranger.DialContext(t.Context(), "tcp", "127.0.0.1:1"); !errors.Is(err, syscall.EADDRINUSE) {
-			t.Errorf("a stranger at the port: %v, %v", conn, err)
-		}
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 
